@@ -1,0 +1,22 @@
+//! Who is connected to Qlik Sense right now, as newline-delimited JSON.
+//!
+//! The modules stand in the order in which the data passes through them:
+//!
+//! | module | does |
+//! |---|---|
+//! | [`config`] | reads a Butler SOS file into typed settings, with every problem told at once |
+//! | [`target`] | what is polled: one virtual proxy on one server |
+//! | [`proxy`] | asks one target for its sessions; an answer or a [`proxy::Failure`] |
+//! | [`poll`] | all targets, in parallel, at every tick |
+//! | [`snapshot`] | one answer, checked: the sessions of one target at one moment |
+//! | [`lifecycle`] | what changed since the last good answer; kept in the state file |
+//! | [`events`] | one JSON line for each fact |
+//! | [`output`] | whole lines to stdout, in order, through a bounded queue |
+//!
+//! [`commands`] holds one file for each subcommand, [`site`] the simulated
+//! site behind `demo` and the tests.
+
+pub mod proxy;
+#[cfg(feature = "demo")]
+pub mod site;
+pub mod target;

@@ -1,0 +1,6 @@
+//! Asks one target for its sessions.
+
+mod failure;
+pub mod tls;
+
+pub use failure::{Category, Failure};

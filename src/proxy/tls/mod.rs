@@ -1,0 +1,1 @@
+//! TLS with a proxy service: who we are, whom we trust.

@@ -1,0 +1,211 @@
+//! What is polled: a [`Target`] is one virtual proxy on one [`Server`].
+
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// The port of the proxy service's API where the configuration names none.
+pub const DEFAULT_PROXY_PORT: u16 = 4243;
+
+/// All but RFC 3986's unreserved characters.
+const PATH_SEGMENT: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// A virtual proxy's prefix, normalised: `/` or `/sales`.
+///
+/// `sales`, `/sales/` and `/sales` are the same; so are the empty text and `/`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VirtualProxy(String);
+
+impl VirtualProxy {
+    /// Normalises a prefix as it is written in a configuration.
+    pub fn new(prefix: &str) -> Self {
+        let segments: Vec<&str> =
+            prefix.split('/').map(str::trim).filter(|segment| !segment.is_empty()).collect();
+        Self(format!("/{}", segments.join("/")))
+    }
+
+    /// The normalised prefix, with its leading slash.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The session API's path: `/qps/session`, `/qps/sales/session`.
+    pub fn session_path(&self) -> String {
+        let mut path = String::from("/qps");
+        for segment in self.0.split('/').filter(|segment| !segment.is_empty()) {
+            path.push('/');
+            path.extend(utf8_percent_encode(segment, PATH_SEGMENT));
+        }
+        path.push_str("/session");
+        path
+    }
+}
+
+impl fmt::Display for VirtualProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where a proxy service listens.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProxyAddress {
+    /// `userSessions.host` as configured; the default port added where it had none.
+    pub configured: String,
+    /// Name or address without brackets and port, lower case.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl ProxyAddress {
+    /// Parses `name`, `name:port`, an IPv4 address, or an IPv6 address with or
+    /// without brackets.
+    ///
+    /// # Errors
+    /// Says what was expected, for a message about a configuration key.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        const EXPECTED: &str = "expected `name:4243`, without https:// and path";
+        let text = text.trim();
+        if text.is_empty()
+            || text.contains(['/', '@', '?', '#', '\\'])
+            || text.contains(char::is_whitespace)
+        {
+            return Err(EXPECTED.to_owned());
+        }
+        let (host, port) = split_port(text)?;
+        if host.is_empty() {
+            return Err(EXPECTED.to_owned());
+        }
+        let host = host.to_lowercase();
+        if host.contains(':') && host.parse::<std::net::Ipv6Addr>().is_err() {
+            return Err(format!("`{host}` is no IPv6 address; {EXPECTED}"));
+        }
+        let configured = match port {
+            Some(_) => text.to_owned(),
+            None if host.contains(':') => format!("[{host}]:{DEFAULT_PROXY_PORT}"),
+            None => format!("{text}:{DEFAULT_PROXY_PORT}"),
+        };
+        Ok(Self { configured, host, port: port.unwrap_or(DEFAULT_PROXY_PORT) })
+    }
+
+    /// `host:port` as a URL wants it, IPv6 addresses in brackets.
+    pub fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// Splits `host[:port]`; knows IPv6 addresses with and without brackets.
+fn split_port(text: &str) -> Result<(&str, Option<u16>), String> {
+    let port_of = |port: &str| {
+        port.parse::<u16>()
+            .ok()
+            .filter(|port| *port > 0)
+            .map(Some)
+            .ok_or_else(|| format!("`{port}` is no TCP port (1 to 65535)"))
+    };
+    if let Some(rest) = text.strip_prefix('[') {
+        let Some((host, rest)) = rest.split_once(']') else {
+            return Err("an IPv6 address that opens with [ must close with ]".to_owned());
+        };
+        return match rest.strip_prefix(':') {
+            Some(port) => Ok((host, port_of(port)?)),
+            None if rest.is_empty() => Ok((host, None)),
+            None => Err(format!("`{rest}` after the IPv6 address is no port")),
+        };
+    }
+    match text.split_once(':') {
+        Some((_, rest)) if rest.contains(':') => Ok((text, None)),
+        Some((host, port)) => Ok((host, port_of(port)?)),
+        None => Ok((text, None)),
+    }
+}
+
+/// The host part of `name:port`, for display and tags.
+pub fn host_without_port(text: &str) -> &str {
+    split_port(text.trim()).map_or(text, |(host, _)| host)
+}
+
+/// A text that must appear in no log, error or `Debug` output.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The secret itself; for the one place that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+/// The files of one certificate set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// `clientCert`: PEM, DER or PKCS#12 (`client.pfx`, which holds the key too).
+    pub client_cert: PathBuf,
+    /// `clientCertKey`: PEM; none where `client_cert` is PKCS#12.
+    pub client_key: Option<PathBuf>,
+    /// `clientCertCA`: PEM or DER, the only roots that are trusted. May be
+    /// missing only where the server's certificate is not checked.
+    pub ca: Option<PathBuf>,
+    /// For an encrypted key or PKCS#12 file.
+    pub passphrase: Option<Secret>,
+}
+
+/// How to talk TLS with one server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// Client certificate, key and CA.
+    pub files: CertificateFiles,
+    /// Name to look for in the server's certificate, when it is not the name dialled.
+    pub server_name: Option<String>,
+    /// `false`: any server certificate is taken (`rejectUnauthorized: false`).
+    pub verify: bool,
+}
+
+/// One Qlik Sense server with a proxy service.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// `serverName`, else the host without its port.
+    pub name: String,
+    /// `serverDescription`, if any.
+    pub description: Option<String>,
+    /// `servers[].host` without its port.
+    pub host: String,
+    /// Where the session API is.
+    pub proxy: ProxyAddress,
+    /// `serverTags`.
+    pub tags: BTreeMap<String, String>,
+    /// Certificates, and what to accept from the server.
+    pub tls: TlsSettings,
+}
+
+/// One virtual proxy on one server: what one request asks for.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The server it is on.
+    pub server: Arc<Server>,
+    /// The virtual proxy.
+    pub virtual_proxy: VirtualProxy,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.server.name, self.virtual_proxy)
+    }
+}
