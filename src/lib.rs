@@ -16,7 +16,12 @@
 //! [`commands`] holds one file for each subcommand, [`site`] the simulated
 //! site behind `demo` and the tests.
 
+pub mod config;
+pub mod events;
+pub mod lifecycle;
+pub mod output;
 pub mod proxy;
 #[cfg(feature = "demo")]
 pub mod site;
+pub mod snapshot;
 pub mod target;

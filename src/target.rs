@@ -132,7 +132,7 @@ pub fn host_without_port(text: &str) -> &str {
 }
 
 /// A text that must appear in no log, error or `Debug` output.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Secret(String);
 
 impl Secret {
@@ -154,7 +154,7 @@ impl fmt::Debug for Secret {
 }
 
 /// The files of one certificate set.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CertificateFiles {
     /// `clientCert`: PEM, DER or PKCS#12 (`client.pfx`, which holds the key too).
     pub client_cert: PathBuf,

@@ -1,6 +1,17 @@
-//! Asks one target for its sessions.
+//! Asks one target for its sessions: a function from a target to an answer or
+//! a [`Failure`].
+//!
+//! [`ProxyClient`] speaks to one server, [`Credentials`] holds the certificate
+//! sets that the servers share, [`explain`] turns what libraries say into what
+//! an administrator can act on.
 
+mod client;
+mod credentials;
+mod explain;
 mod failure;
 pub mod tls;
+mod xrfkey;
 
+pub use client::{Answer, ClientSettings, ProxyClient};
+pub use credentials::{Credentials, CredentialsError};
 pub use failure::{Category, Failure};

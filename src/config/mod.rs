@@ -1,0 +1,576 @@
+//! Reads the configuration: an unchanged Butler SOS file, with our own options
+//! in the section `sessionSource`, which Butler SOS ignores.
+//!
+//! [`Config::load`] is the one way in. It returns typed settings and warnings,
+//! or every problem of the file at once.
+
+mod reader;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt, fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use serde_yaml::Value;
+use wildmatch::WildMatchPattern;
+
+use reader::{Node, Problems, suggestion};
+pub use reader::{Problem, Severity, Step};
+
+use crate::target::{
+    CertificateFiles, ProxyAddress, Secret, Server, Target, TlsSettings, VirtualProxy,
+    host_without_port,
+};
+
+/// Passphrase of the client key; wins over `clientCertPassphrase`.
+pub const PASSPHRASE_VARIABLE: &str = "QLIK_SESSIONS_KEY_PASSPHRASE";
+/// Key of the pseudonyms; wins over `pseudonymKeyFile`.
+pub const PSEUDONYM_KEY_VARIABLE: &str = "QLIK_SESSIONS_PSEUDONYM_KEY";
+
+/// Largest configuration file, in bytes. Real ones have some 50 KB.
+const MAX_CONFIG_BYTES: u64 = 8 * 1024 * 1024;
+/// Shortest pseudonym key, in characters: shorter ones can be guessed.
+const MIN_PSEUDONYM_KEY: usize = 16;
+
+/// Everything that the program is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file it was read from.
+    pub path: PathBuf,
+    /// `userSessions.enableSessionExtract`.
+    pub enabled: bool,
+    /// `userSessions.pollingInterval`.
+    pub polling_interval: Duration,
+    /// `userSessions.excludeUser`.
+    pub exclude: Vec<ExcludedUser>,
+    /// What to poll, in the order of the file.
+    pub targets: Vec<Target>,
+    /// The section `sessionSource`.
+    pub options: Options,
+    /// What may not be as meant.
+    pub warnings: Vec<Problem>,
+}
+
+/// Our own options; see `interface.md` for their names in the file.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// One request, body included.
+    pub timeout: Duration,
+    /// Requests in flight in all.
+    pub concurrency: usize,
+    /// Requests in flight to one server.
+    pub concurrency_per_server: usize,
+    /// How much is said of each session.
+    pub session_details: SessionDetails,
+    /// Whether `session_started` and `session_ended` are told.
+    pub lifecycle: bool,
+    /// Whether session events carry attributes.
+    pub attributes: bool,
+    /// Whether excluded users count, as they do in Butler SOS.
+    pub excluded_users_count: bool,
+    /// How users are named.
+    pub user_ids: UserIds,
+    /// Keeps what was seen across restarts.
+    pub state_file: Option<PathBuf>,
+    /// Largest answer, in bytes.
+    pub max_body_bytes: usize,
+    /// Longest line, in bytes, its line end included.
+    pub max_line_bytes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(5),
+            concurrency: 32,
+            concurrency_per_server: 4,
+            session_details: SessionDetails::Snapshot,
+            lifecycle: true,
+            attributes: false,
+            excluded_users_count: false,
+            user_ids: UserIds::Plain,
+            state_file: None,
+            max_body_bytes: 64 * 1024 * 1024,
+            max_line_bytes: 256 * 1024,
+        }
+    }
+}
+
+/// `sessionDetails`: how much is said of each session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionDetails {
+    /// Every session at every poll.
+    Snapshot,
+    /// Only sessions that started or ended.
+    Changes,
+    /// No session at all.
+    None,
+}
+
+/// `userIds`: how users are named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UserIds {
+    /// As the proxy names them.
+    Plain,
+    /// By a keyed hash.
+    Pseudonym(Secret),
+    /// Not at all.
+    Omit,
+}
+
+/// One entry of `excludeUser`. `*` and `?` stand for other characters; case
+/// does not matter, as it does not for Windows accounts.
+#[derive(Clone, Debug)]
+pub struct ExcludedUser {
+    directory: WildMatchPattern<'*', '?'>,
+    user_id: WildMatchPattern<'*', '?'>,
+}
+
+impl ExcludedUser {
+    /// Excludes users whose directory and id both fit.
+    pub fn new(directory: &str, user_id: &str) -> Self {
+        Self {
+            directory: WildMatchPattern::new_case_insensitive(directory),
+            user_id: WildMatchPattern::new_case_insensitive(user_id),
+        }
+    }
+
+    /// Whether this user is excluded.
+    pub fn matches(&self, directory: &str, user_id: &str) -> bool {
+        self.directory.matches(directory) && self.user_id.matches(user_id)
+    }
+}
+
+/// A configuration that cannot be used, with all that is wrong in it.
+#[derive(Debug)]
+pub struct ConfigError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong, in the order of the file.
+    pub problems: Vec<Problem>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the configuration {} cannot be used:", self.path.display())?;
+        for problem in &self.problems {
+            let kind = match problem.severity {
+                Severity::Error => "",
+                Severity::Warning => "(warning) ",
+            };
+            write!(f, "\n  - {kind}{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// Every problem of the file, each with its key path and, where it can be
+    /// found, its line.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = read_text(path).map_err(|message| whole_file(path, message))?;
+        Self::parse(path, &text)
+    }
+
+    /// Reads a configuration from a text; relative paths in it are relative to
+    /// `path`'s folder.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let document = serde_yaml::from_str::<Value>(text).and_then(|mut document| {
+            document.apply_merge()?;
+            Ok(document)
+        });
+        let document = document.map_err(|error| {
+            let line = error.location().map(|at| at.line());
+            ConfigError {
+                path: path.to_owned(),
+                problems: vec![Problem {
+                    severity: Severity::Error,
+                    path: Vec::new(),
+                    line,
+                    message: format!("is not valid YAML: {error}"),
+                }],
+            }
+        })?;
+        let problems = Problems::default();
+        let config = Reader { base: path.parent().unwrap_or(Path::new("")) }
+            .config(path, &Node::root(&document, &problems));
+        let problems = problems.into_sorted(text);
+        if problems.iter().any(|problem| problem.severity == Severity::Error) {
+            return Err(ConfigError { path: path.to_owned(), problems });
+        }
+        Ok(Self { warnings: problems, ..config })
+    }
+}
+
+fn whole_file(path: &Path, message: String) -> ConfigError {
+    ConfigError {
+        path: path.to_owned(),
+        problems: vec![Problem {
+            severity: Severity::Error,
+            path: Vec::new(),
+            line: None,
+            message,
+        }],
+    }
+}
+
+/// The file's text: UTF-8, or UTF-16 with a byte order mark as Windows editors write it.
+fn read_text(path: &Path) -> Result<String, String> {
+    let size = fs::metadata(path).map_err(|error| format!("cannot be read: {error}"))?.len();
+    if size > MAX_CONFIG_BYTES {
+        return Err(format!("has {size} bytes; at most {MAX_CONFIG_BYTES} are read"));
+    }
+    let bytes = fs::read(path).map_err(|error| format!("cannot be read: {error}"))?;
+    let utf16 = |unit: fn([u8; 2]) -> u16| {
+        let units: Vec<u16> = bytes[2..].chunks_exact(2).map(|b| unit([b[0], b[1]])).collect();
+        String::from_utf16(&units)
+            .map_err(|_| "is neither UTF-8 nor UTF-16; save it as UTF-8".to_owned())
+    };
+    match bytes.as_slice() {
+        [0xff, 0xfe, ..] => utf16(u16::from_le_bytes),
+        [0xfe, 0xff, ..] => utf16(u16::from_be_bytes),
+        _ => {
+            let text = String::from_utf8(bytes)
+                .map_err(|error| format!("is not UTF-8 ({error}); save it as UTF-8"))?;
+            Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+        }
+    }
+}
+
+/// Turns the document into settings.
+struct Reader<'a> {
+    /// Relative paths start here.
+    base: &'a Path,
+}
+
+const CERT_KEYS: &[&str] = &["clientCert", "clientCertKey", "clientCertCA", "clientCertPassphrase"];
+
+impl Reader<'_> {
+    fn config(&self, path: &Path, root: &Node<'_>) -> Config {
+        let butler = root.section("Butler-SOS");
+        if butler.is_absent() {
+            root.error("has no section `Butler-SOS:` at its top level");
+        }
+        let sessions = butler.section("userSessions");
+        sessions.expect_keys(
+            &["enableSessionExtract", "pollingInterval", "excludeUser"],
+            Severity::Warning,
+        );
+        let enabled = sessions.key("enableSessionExtract").boolean().unwrap_or(false);
+        let polling_interval = Duration::from_millis(
+            sessions
+                .key("pollingInterval")
+                .number(1_000..=86_400_000, "milliseconds")
+                .unwrap_or(30_000),
+        );
+        let source = butler.section("sessionSource");
+        Config {
+            path: path.to_owned(),
+            enabled,
+            polling_interval,
+            exclude: excluded_users(&sessions.key("excludeUser")),
+            // A file whose master switch is off may hold anything below it.
+            targets: if enabled { self.targets(&butler, &source) } else { Vec::new() },
+            options: self.options(&source),
+            warnings: Vec::new(),
+        }
+    }
+
+    fn options(&self, source: &Node<'_>) -> Options {
+        source.expect_keys(
+            &[
+                "timeout",
+                "concurrency",
+                "concurrencyPerServer",
+                "sessionDetails",
+                "lifecycle",
+                "attributes",
+                "excludedUsersCount",
+                "userIds",
+                "pseudonymKeyFile",
+                "stateFile",
+                "maxBodyBytes",
+                "maxLineBytes",
+                "servers",
+            ],
+            Severity::Error,
+        );
+        let default = Options::default();
+        let count = |key: &str, range, unit: &str, default: usize| {
+            source.key(key).number(range, unit).map_or(default, |number| number as usize)
+        };
+        Options {
+            timeout: source
+                .key("timeout")
+                .number(100..=600_000, "milliseconds")
+                .map_or(default.timeout, Duration::from_millis),
+            concurrency: count("concurrency", 1..=1_000, "requests", default.concurrency),
+            concurrency_per_server: count(
+                "concurrencyPerServer",
+                1..=100,
+                "requests",
+                default.concurrency_per_server,
+            ),
+            session_details: source
+                .key("sessionDetails")
+                .choice(&[
+                    ("snapshot", SessionDetails::Snapshot),
+                    ("changes", SessionDetails::Changes),
+                    ("none", SessionDetails::None),
+                ])
+                .unwrap_or(default.session_details),
+            lifecycle: source.key("lifecycle").boolean().unwrap_or(default.lifecycle),
+            attributes: source.key("attributes").boolean().unwrap_or(default.attributes),
+            excluded_users_count: source
+                .key("excludedUsersCount")
+                .boolean()
+                .unwrap_or(default.excluded_users_count),
+            user_ids: self.user_ids(source),
+            state_file: source.key("stateFile").text().map(|path| self.base.join(path)),
+            max_body_bytes: count("maxBodyBytes", 1_024..=1 << 32, "bytes", default.max_body_bytes),
+            max_line_bytes: count("maxLineBytes", 4_096..=1 << 26, "bytes", default.max_line_bytes),
+        }
+    }
+
+    fn user_ids(&self, source: &Node<'_>) -> UserIds {
+        let node = source.key("userIds");
+        match node.choice(&[("plain", 0), ("pseudonym", 1), ("omit", 2)]) {
+            Some(1) => self.pseudonym_key(&node, &source.key("pseudonymKeyFile")),
+            Some(2) => UserIds::Omit,
+            _ => UserIds::Plain,
+        }
+    }
+
+    fn pseudonym_key(&self, node: &Node<'_>, file: &Node<'_>) -> UserIds {
+        let key = match (std::env::var(PSEUDONYM_KEY_VARIABLE), file.text()) {
+            (Ok(key), _) => key,
+            (Err(_), Some(path)) => match fs::read_to_string(self.base.join(path)) {
+                Ok(key) => key,
+                Err(error) => {
+                    file.error(format!("the key file cannot be read: {error}"));
+                    return UserIds::Omit;
+                }
+            },
+            (Err(_), None) => {
+                node.error(format!(
+                    "pseudonyms need a key: set the environment variable {PSEUDONYM_KEY_VARIABLE} \
+                     or `pseudonymKeyFile`"
+                ));
+                return UserIds::Omit;
+            }
+        };
+        let key = key.trim();
+        if key.chars().count() < MIN_PSEUDONYM_KEY {
+            node.error(format!(
+                "the key of the pseudonyms needs {MIN_PSEUDONYM_KEY} characters or more"
+            ));
+        }
+        UserIds::Pseudonym(Secret::new(key))
+    }
+
+    fn targets(&self, butler: &Node<'_>, source: &Node<'_>) -> Vec<Target> {
+        let monitor = butler.section("serversToMonitor");
+        let verify = monitor.key("rejectUnauthorized").boolean().unwrap_or(true);
+        let cert = butler.section("cert");
+        cert.expect_keys(CERT_KEYS, Severity::Warning);
+        let mut differing = differing_servers(&source.section("servers"));
+        let mut names = Vec::new();
+        let mut merged = Merged::default();
+        for node in monitor.key("servers").items() {
+            if !node.is_absent() {
+                self.server(&node, &cert, verify, &mut differing, &mut names, &mut merged);
+            }
+        }
+        for (name, node) in differing {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            if !names.contains(&name.as_str()) {
+                node.error(format!("no server has this serverName{}", suggestion(&name, &names)));
+            }
+        }
+        merged.targets
+    }
+
+    fn server(
+        &self,
+        node: &Node<'_>,
+        cert: &Node<'_>,
+        verify: bool,
+        differing: &mut HashMap<String, Node<'_>>,
+        names: &mut Vec<String>,
+        merged: &mut Merged,
+    ) {
+        node.expect_keys(
+            &[
+                "host",
+                "serverName",
+                "serverDescription",
+                "logDbHost",
+                "userSessions",
+                "serverTags",
+                "headers",
+            ],
+            Severity::Warning,
+        );
+        let host = node.key("host").text();
+        let name = node.key("serverName").text();
+        names.extend(
+            name.clone().or_else(|| host.as_deref().map(|h| host_without_port(h).to_owned())),
+        );
+        let sessions = node.section("userSessions");
+        if !sessions.key("enable").boolean().unwrap_or(false) {
+            return;
+        }
+        sessions.expect_keys(&["enable", "host", "virtualProxies"], Severity::Warning);
+        let address = sessions
+            .key("host")
+            .required_text("the proxy's address, `name:4243`")
+            .and_then(|text| {
+                ProxyAddress::parse(&text)
+                    .map_err(|message| sessions.key("host").error(message))
+                    .ok()
+            });
+        let virtual_proxies = virtual_proxies(&sessions);
+        let Some(proxy) = address else { return };
+        let host =
+            host.map_or_else(|| proxy.host.clone(), |host| host_without_port(&host).to_owned());
+        let name = name.unwrap_or_else(|| host.clone());
+        let own = differing.remove(&name);
+        let Some(tls) = self.tls(cert, verify, own.as_ref()) else { return };
+        if merged.hosts_by_name.get(&name).is_some_and(|other| *other != proxy) {
+            node.key("serverName").warn(format!(
+                "`{name}` is the name of another server too: their events look alike; give each a name of its own"
+            ));
+        }
+        merged.hosts_by_name.entry(name.clone()).or_insert_with(|| proxy.clone());
+        let server = Arc::new(Server {
+            name,
+            description: node.key("serverDescription").text(),
+            host,
+            proxy,
+            tags: tags(&node.section("serverTags")),
+            tls,
+        });
+        for (node, virtual_proxy) in virtual_proxies {
+            merged.add(&node, Target { server: Arc::clone(&server), virtual_proxy });
+        }
+    }
+
+    fn tls(&self, cert: &Node<'_>, verify: bool, own: Option<&Node<'_>>) -> Option<TlsSettings> {
+        let own_cert = own.map(|own| own.section("cert")).filter(|own| !own.is_absent());
+        let verify = own.and_then(|own| own.key("rejectUnauthorized").boolean()).unwrap_or(verify);
+        let files = self.certificate_files(own_cert.as_ref().unwrap_or(cert), verify)?;
+        let server_name = own.and_then(|own| own.key("tlsServerName").text());
+        Some(TlsSettings { files, server_name, verify })
+    }
+
+    fn certificate_files(&self, cert: &Node<'_>, verify: bool) -> Option<CertificateFiles> {
+        let path = |key: &str| cert.key(key).text().map(|path| self.base.join(path));
+        let client_cert = cert
+            .key("clientCert")
+            .required_text("the path of client.pem (or client.pfx) exported from the QMC")
+            .map(|path| self.base.join(path));
+        let client_key = path("clientCertKey");
+        let ca = path("clientCertCA");
+        if ca.is_none() && verify {
+            cert.key("clientCertCA")
+                .error("is missing; expected the path of root.pem exported from the QMC");
+            return None;
+        }
+        let passphrase = std::env::var(PASSPHRASE_VARIABLE)
+            .ok()
+            .filter(|passphrase| !passphrase.is_empty())
+            .or_else(|| cert.key("clientCertPassphrase").secret())
+            .map(Secret::new);
+        Some(CertificateFiles { client_cert: client_cert?, client_key, ca, passphrase })
+    }
+}
+
+/// The targets so far; one (proxy, virtual proxy) is polled once.
+#[derive(Default)]
+struct Merged {
+    targets: Vec<Target>,
+    seen: HashMap<(String, u16, VirtualProxy), String>,
+    hosts_by_name: HashMap<String, ProxyAddress>,
+}
+
+impl Merged {
+    fn add(&mut self, node: &Node<'_>, target: Target) {
+        let proxy = &target.server.proxy;
+        let key = (proxy.host.clone(), proxy.port, target.virtual_proxy.clone());
+        if let Some(name) = self.seen.get(&key) {
+            node.warn(format!(
+                "virtual proxy {} of {} is already polled for server `{name}`; it is polled once",
+                target.virtual_proxy, proxy.configured
+            ));
+            return;
+        }
+        self.seen.insert(key, target.server.name.clone());
+        self.targets.push(target);
+    }
+}
+
+/// `sessionSource.servers`, by serverName.
+fn differing_servers<'a>(servers: &Node<'a>) -> HashMap<String, Node<'a>> {
+    let entries: HashMap<String, Node<'a>> = servers.entries().into_iter().collect();
+    for node in entries.values() {
+        node.expect_keys(&["tlsServerName", "rejectUnauthorized", "cert"], Severity::Error);
+        node.section("cert").expect_keys(CERT_KEYS, Severity::Error);
+    }
+    entries
+}
+
+/// Every entry with the place to complain about it.
+fn virtual_proxies<'a>(sessions: &Node<'a>) -> Vec<(Node<'a>, VirtualProxy)> {
+    let list = sessions.key("virtualProxies");
+    let items = list.items();
+    if items.is_empty() {
+        list.error("is empty; expected a list such as [{virtualProxy: /}, {virtualProxy: /sales}]");
+    }
+    let mut found = Vec::new();
+    for item in items {
+        item.expect_keys(&["virtualProxy"], Severity::Warning);
+        // `virtualProxy:` with nothing behind it is the default virtual proxy.
+        let prefix = item.key("virtualProxy").text().unwrap_or_default();
+        let virtual_proxy = VirtualProxy::new(&prefix);
+        if prefix.contains(['?', '#', '\\']) || prefix.contains("://") {
+            item.key("virtualProxy")
+                .error("expected the prefix of a virtual proxy, such as / or /sales");
+        }
+        found.push((item, virtual_proxy));
+    }
+    found
+}
+
+fn tags(node: &Node<'_>) -> BTreeMap<String, String> {
+    node.entries()
+        .into_iter()
+        .filter_map(|(name, node)| node.text().map(|value| (name, value)))
+        .collect()
+}
+
+fn excluded_users(list: &Node<'_>) -> Vec<ExcludedUser> {
+    let mut excluded = Vec::new();
+    for item in list.items() {
+        if item.is_absent() {
+            continue;
+        }
+        item.expect_keys(&["directory", "userId"], Severity::Warning);
+        let directory = item.key("directory").required_text("a user directory; * fits all");
+        let user_id = item.key("userId").required_text("a user id; * fits all");
+        if let (Some(directory), Some(user_id)) = (directory, user_id) {
+            excluded.push(ExcludedUser::new(&directory, &user_id));
+        }
+    }
+    excluded
+}

@@ -1,0 +1,171 @@
+//! JSON lines, whole or not at all, and none longer than the limit.
+
+use serde::Serialize;
+
+use super::id::EventId;
+
+/// Whole lines, ready to be written.
+#[derive(Debug)]
+pub struct Lines {
+    bytes: Vec<u8>,
+    max_line: usize,
+}
+
+impl Lines {
+    /// No lines yet; none will have more than `max_line` bytes.
+    pub fn new(max_line: usize) -> Self {
+        Self { bytes: Vec::new(), max_line }
+    }
+
+    /// The bytes so far.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Takes the lines out.
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.bytes)
+    }
+
+    /// Begins a line with what every event has.
+    pub(super) fn begin(&mut self, timestamp: &str, event: &str, id: &EventId) -> Line<'_> {
+        let start = self.bytes.len();
+        let max = self.max_line;
+        let mut line = Line { bytes: Bytes::Shared(&mut self.bytes), start, max };
+        line.raw(b"{\"timestamp\":\"");
+        line.raw(timestamp.as_bytes());
+        line.raw(b"\",\"event\":\"");
+        line.raw(event.as_bytes());
+        line.raw(b"\",\"event_id\":\"");
+        line.raw(id.as_bytes());
+        line.raw(b"\"");
+        line
+    }
+}
+
+#[derive(Debug)]
+enum Bytes<'l> {
+    Shared(&'l mut Vec<u8>),
+    Own(Vec<u8>),
+}
+
+/// A line that is being written.
+#[derive(Debug)]
+pub(super) struct Line<'l> {
+    bytes: Bytes<'l>,
+    start: usize,
+    max: usize,
+}
+
+impl Line<'_> {
+    /// Keys that are rendered once and put into many lines.
+    pub fn fragment() -> Line<'static> {
+        Line { bytes: Bytes::Own(Vec::new()), start: 0, max: usize::MAX }
+    }
+
+    /// The fragment.
+    pub fn into_bytes(self) -> Vec<u8> {
+        match self.bytes {
+            Bytes::Own(bytes) => bytes,
+            Bytes::Shared(bytes) => bytes.clone(),
+        }
+    }
+
+    fn buffer(&mut self) -> &mut Vec<u8> {
+        match &mut self.bytes {
+            Bytes::Shared(bytes) => bytes,
+            Bytes::Own(bytes) => bytes,
+        }
+    }
+
+    /// JSON as it is.
+    pub fn raw(&mut self, json: &[u8]) {
+        self.buffer().extend_from_slice(json);
+    }
+
+    /// `,"key":`; keys need no escapes.
+    fn key(&mut self, key: &str) {
+        let buffer = self.buffer();
+        buffer.extend_from_slice(b",\"");
+        buffer.extend_from_slice(key.as_bytes());
+        buffer.extend_from_slice(b"\":");
+    }
+
+    /// Anything that serde can write.
+    pub fn json<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) {
+        self.key(key);
+        self.value(value);
+    }
+
+    fn value<T: Serialize + ?Sized>(&mut self, value: &T) {
+        serde_json::to_writer(self.buffer(), value)
+            .expect("texts, numbers and maps of them are JSON, and memory takes them");
+    }
+
+    /// A text.
+    pub fn text(&mut self, key: &str, value: &str) {
+        self.json(key, value);
+    }
+
+    /// A number.
+    pub fn number(&mut self, key: &str, value: u64) {
+        self.json(key, &value);
+    }
+
+    /// `DIRECTORY\id`.
+    pub fn user(&mut self, key: &str, directory: &str, id: &str) {
+        self.key(key);
+        self.user_value(directory, id);
+    }
+
+    fn user_value(&mut self, directory: &str, id: &str) {
+        // Two texts written one behind the other, the quotes between them replaced.
+        self.value(directory);
+        self.buffer().pop();
+        self.raw(b"\\\\");
+        let quote = self.buffer().len();
+        self.value(id);
+        self.buffer().remove(quote);
+    }
+
+    /// A list of users as far as the line limit allows, and under `omitted` how
+    /// many it does not.
+    pub fn list_that_fits(&mut self, key: &str, users: &[(&str, &str)], omitted: &str) -> usize {
+        // `]`, `,"users_omitted":` with its number, `}` and the line end.
+        let reserve = omitted.len() + 30;
+        self.key(key);
+        self.raw(b"[");
+        let mut written = 0;
+        for (directory, id) in users {
+            let before = self.buffer().len();
+            if written > 0 {
+                self.raw(b",");
+            }
+            self.user_value(directory, id);
+            if self.buffer().len() - self.start + reserve > self.max {
+                self.buffer().truncate(before);
+                break;
+            }
+            written += 1;
+        }
+        self.raw(b"]");
+        self.number(omitted, (users.len() - written) as u64);
+        users.len() - written
+    }
+
+    /// Ends the line, or takes it back where it is too long.
+    pub fn end(mut self) -> bool {
+        self.raw(b"}\n");
+        let (start, max) = (self.start, self.max);
+        let fits = self.buffer().len() - start <= max;
+        if !fits {
+            self.buffer().truncate(start);
+        }
+        fits
+    }
+}

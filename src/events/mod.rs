@@ -1,0 +1,369 @@
+//! One JSON line for each fact. The contract of kinds and keys is
+//! `qlik-sessions schema events`.
+//!
+//! What all events of a target and poll share is rendered once
+//! ([`TargetEvents`]); a session's line is that and its own few keys.
+
+mod id;
+mod line;
+
+use std::collections::HashSet;
+
+use jiff::Timestamp;
+
+pub use line::Lines;
+
+use crate::{
+    proxy::Failure,
+    snapshot::{Person, Session, Snapshot, compare_users},
+    target::Target,
+};
+use id::EventId;
+use line::Line;
+
+/// Longest message or hint of a `poll_error`, in bytes.
+const MAX_MESSAGE_BYTES: usize = 1_000;
+
+/// A time as it stands in events: RFC 3339, UTC, exactly three fraction digits.
+pub fn time_text(time: Timestamp) -> String {
+    format!("{time:.3}")
+}
+
+/// What the events of one target are called by. `transform` knows less of its
+/// target than the poller does.
+#[derive(Clone, Debug)]
+pub struct TargetKeys {
+    /// The keys as rendered JSON, `,"server_name":"sense1",…`.
+    json: Vec<u8>,
+    /// What tells this target from others, for event ids.
+    identity: [String; 2],
+}
+
+impl TargetKeys {
+    /// The keys of a configured target. Where two servers share a name, their
+    /// events' ids must differ all the same: then `ambiguous` is set.
+    pub fn new(target: &Target, ambiguous: bool) -> Self {
+        let server = &target.server;
+        let mut line = Line::fragment();
+        line.text("server_name", &server.name);
+        if let Some(description) = &server.description {
+            line.text("server_description", description);
+        }
+        line.text("server_host", &server.host);
+        line.text("proxy_host", &server.proxy.configured);
+        line.text("virtual_proxy", target.virtual_proxy.as_str());
+        if !server.tags.is_empty() {
+            line.json("tags", &server.tags);
+        }
+        let mut name = server.name.clone();
+        if ambiguous {
+            name.push('\n');
+            name.push_str(&server.proxy.configured);
+        }
+        Self { json: line.into_bytes(), identity: [name, target.virtual_proxy.as_str().to_owned()] }
+    }
+
+    /// The keys of an answer of which only these are known.
+    pub fn named(server_name: &str, virtual_proxy: &str) -> Self {
+        let mut line = Line::fragment();
+        line.text("server_name", server_name);
+        line.text("virtual_proxy", virtual_proxy);
+        Self {
+            json: line.into_bytes(),
+            identity: [server_name.to_owned(), virtual_proxy.to_owned()],
+        }
+    }
+
+    /// How many bytes of every line they take.
+    pub fn len(&self) -> usize {
+        self.json.len()
+    }
+
+    /// Never: a target has a name.
+    pub fn is_empty(&self) -> bool {
+        self.json.is_empty()
+    }
+}
+
+/// Something that a session event may add to the session itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Lifetime {
+    /// The first poll that saw the session.
+    pub first_seen: Timestamp,
+    /// The last poll that saw it; for `session_ended`.
+    pub last_seen: Option<Timestamp>,
+    /// What goes into the event's id in place of the poll's time: the time of
+    /// the last good poll, which a crash does not change.
+    pub since: Timestamp,
+}
+
+/// What a session event says of a session.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionKeys<'a> {
+    /// The session's id.
+    pub session_id: &'a str,
+    /// The user directory.
+    pub user_directory: &'a str,
+    /// The user's name as it may be shown.
+    pub user_id: Option<&'a str>,
+}
+
+impl<'a> From<&'a Session<'_>> for SessionKeys<'a> {
+    fn from(session: &'a Session<'_>) -> Self {
+        Self {
+            session_id: &session.session_id,
+            user_directory: &session.user_directory,
+            user_id: session.user_id.as_deref(),
+        }
+    }
+}
+
+/// The three kinds of event about one session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionEvent {
+    /// It is there.
+    Session,
+    /// It was not there before.
+    Started,
+    /// It is there no more.
+    Ended,
+}
+
+impl SessionEvent {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Started => "session_started",
+            Self::Ended => "session_ended",
+        }
+    }
+}
+
+/// Writes the events of one target and poll.
+#[derive(Debug)]
+pub struct TargetEvents<'a> {
+    target: &'a TargetKeys,
+    timestamp: String,
+}
+
+impl<'a> TargetEvents<'a> {
+    /// Events of the poll that started at `timestamp`.
+    pub fn new(target: &'a TargetKeys, timestamp: Timestamp) -> Self {
+        Self { target, timestamp: time_text(timestamp) }
+    }
+
+    fn begin<'l>(&self, lines: &'l mut Lines, event: &str, more: &[&str], time: &str) -> Line<'l> {
+        let [server, virtual_proxy] = &self.target.identity;
+        let id = EventId::of(&[event, time, server, virtual_proxy], more);
+        let mut line = lines.begin(&self.timestamp, event, &id);
+        line.raw(&self.target.json);
+        line
+    }
+
+    /// `session_summary`.
+    pub fn summary(&self, lines: &mut Lines, snapshot: &Snapshot<'_>, facts: &SummaryFacts) {
+        let mut line = self.begin(lines, "session_summary", &[], &self.timestamp);
+        line.number("session_count", snapshot.sessions.len() as u64);
+        let users = Users::of(snapshot);
+        line.number("user_count", users.count as u64);
+        line.number("excluded_session_count", snapshot.excluded_session_count as u64);
+        if let Some(duration) = facts.duration_ms {
+            line.number("duration_ms", duration);
+        }
+        facts.certificates.write(&mut line);
+        if let Some(names) = users.names {
+            let omitted = line.list_that_fits("users", &names, "users_omitted");
+            if omitted > 0 {
+                tracing::debug!("{omitted} users did not fit maxLineBytes in a session_summary");
+            }
+        }
+        line.end();
+    }
+
+    /// One of the events about one session. Answers whether it fitted the line limit.
+    pub fn session(
+        &self,
+        lines: &mut Lines,
+        event: SessionEvent,
+        session: SessionKeys<'_>,
+        attributes: Option<&crate::snapshot::Attributes>,
+        lifetime: Option<&Lifetime>,
+    ) -> bool {
+        let since = match (event, lifetime) {
+            (SessionEvent::Session, _) | (_, None) => None,
+            (_, Some(lifetime)) => Some(time_text(lifetime.since)),
+        };
+        let time = since.as_deref().unwrap_or(&self.timestamp);
+        let user = session.user_id.unwrap_or("");
+        let more = [session.session_id, session.user_directory, user];
+        let write = |line: &mut Line<'_>, attributes: Option<&crate::snapshot::Attributes>| {
+            line.text("session_id", session.session_id);
+            line.text("user_directory", session.user_directory);
+            if let Some(user_id) = session.user_id {
+                line.text("user_id", user_id);
+                line.user("user", session.user_directory, user_id);
+            }
+            if let Some(lifetime) = lifetime {
+                line.text("first_seen", &time_text(lifetime.first_seen));
+                if let Some(last_seen) = lifetime.last_seen {
+                    line.text("last_seen", &time_text(last_seen));
+                    line.number(
+                        "duration_seconds",
+                        seconds_between(lifetime.first_seen, last_seen),
+                    );
+                }
+            }
+            if let Some(attributes) = attributes {
+                line.json("attributes", attributes);
+            }
+        };
+        let mut line = self.begin(lines, event.name(), &more, time);
+        write(&mut line, attributes);
+        if line.end() {
+            return true;
+        }
+        // The attributes are what can be long; the session is worth more than they are.
+        let mut line = self.begin(lines, event.name(), &more, time);
+        write(&mut line, None);
+        line.end()
+    }
+
+    /// `poll_error`.
+    pub fn error(
+        &self,
+        lines: &mut Lines,
+        failure: &Failure,
+        duration_ms: Option<u64>,
+        consecutive_failures: u64,
+    ) {
+        let mut line = self.begin(lines, "poll_error", &[], &self.timestamp);
+        line.text("category", failure.category.as_str());
+        line.text("message", shortened(&failure.message));
+        if let Some(hint) = &failure.hint {
+            line.text("hint", shortened(hint));
+        }
+        if let Some(status) = failure.http_status {
+            line.number("http_status", u64::from(status));
+        }
+        if let Some(duration) = duration_ms {
+            line.number("duration_ms", duration);
+        }
+        line.number("consecutive_failures", consecutive_failures);
+        line.end();
+    }
+}
+
+/// What a summary says beside counts.
+#[derive(Clone, Debug, Default)]
+pub struct SummaryFacts {
+    /// From the start of the poll to the end of the answer.
+    pub duration_ms: Option<u64>,
+    /// Until when the certificates are good.
+    pub certificates: CertificateDates,
+}
+
+/// Until when certificates are good.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CertificateDates {
+    /// The program's own.
+    pub client: Option<Timestamp>,
+    /// The server's, as it showed it.
+    pub server: Option<Timestamp>,
+}
+
+impl CertificateDates {
+    fn write(&self, line: &mut Line<'_>) {
+        if let Some(client) = self.client {
+            line.text("client_certificate_expires", &time_text(client));
+        }
+        if let Some(server) = self.server {
+            line.text("server_certificate_expires", &time_text(server));
+        }
+    }
+
+    /// The earlier of each.
+    #[must_use]
+    pub fn earliest(self, other: Self) -> Self {
+        let earlier = |a: Option<Timestamp>, b: Option<Timestamp>| a.into_iter().chain(b).min();
+        Self {
+            client: earlier(self.client, other.client),
+            server: earlier(self.server, other.server),
+        }
+    }
+}
+
+/// The counts of a whole poll.
+#[derive(Debug, Default)]
+pub struct SiteCounts {
+    /// Sessions of the targets that answered.
+    pub session_count: usize,
+    /// The people who hold them.
+    pub people: HashSet<Person>,
+    /// Sessions of excluded users.
+    pub excluded_session_count: usize,
+    /// Targets in all.
+    pub targets: usize,
+    /// Targets that could not be read.
+    pub targets_failed: usize,
+    /// Polls left out since the one before.
+    pub polls_skipped: u64,
+    /// The earliest end of a certificate.
+    pub certificates: CertificateDates,
+}
+
+/// `site_summary`.
+pub fn site_summary(
+    lines: &mut Lines,
+    timestamp: Timestamp,
+    counts: &SiteCounts,
+    duration_ms: u64,
+) {
+    let time = time_text(timestamp);
+    let id = EventId::of(&["site_summary", &time], &[]);
+    let mut line = lines.begin(&time, "site_summary", &id);
+    line.number("session_count", counts.session_count as u64);
+    line.number("user_count", counts.people.len() as u64);
+    line.number("excluded_session_count", counts.excluded_session_count as u64);
+    line.number("targets", counts.targets as u64);
+    line.number("targets_failed", counts.targets_failed as u64);
+    line.number("polls_skipped", counts.polls_skipped);
+    line.number("duration_ms", duration_ms);
+    counts.certificates.write(&mut line);
+    line.end();
+}
+
+/// The distinct users of a snapshot.
+struct Users<'a> {
+    count: usize,
+    /// Sorted; none where users are not named.
+    names: Option<Vec<(&'a str, &'a str)>>,
+}
+
+impl<'a> Users<'a> {
+    fn of(snapshot: &'a Snapshot<'_>) -> Self {
+        let named: Option<Vec<(&str, &str)>> = snapshot
+            .sessions
+            .iter()
+            .map(|session| Some((session.user_directory.as_ref(), session.user_id.as_deref()?)))
+            .collect();
+        let Some(mut names) = named else {
+            let people: HashSet<Person> =
+                snapshot.sessions.iter().map(|session| session.person).collect();
+            return Self { count: people.len(), names: None };
+        };
+        names.sort_unstable_by(|a, b| compare_users(*a, *b));
+        names.dedup();
+        Self { count: names.len(), names: Some(names) }
+    }
+}
+
+/// Whole seconds, rounded; never negative, also when a clock was set back.
+pub fn seconds_between(first: Timestamp, last: Timestamp) -> u64 {
+    let milliseconds = last.as_millisecond().saturating_sub(first.as_millisecond());
+    u64::try_from((milliseconds + 500) / 1_000).unwrap_or(0)
+}
+
+/// A text's beginning, cut between characters.
+fn shortened(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_MESSAGE_BYTES)]
+}

@@ -1,0 +1,8 @@
+//! Who came and who left: the difference between a target's successive good
+//! answers, and the file that keeps what was seen across restarts.
+
+mod known;
+mod state;
+
+pub use known::{Gone, Known, Seen};
+pub use state::{SavedTarget, StateError, StateFile, TargetId};

@@ -1,0 +1,277 @@
+//! The state file: what was seen, kept across restarts and between `once` runs.
+//!
+//! It is written to a second file that then takes its place, so that a crash
+//! leaves the old or the new one and never half of one. A lock file beside it
+//! keeps a second program away.
+
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    ffi::OsString,
+    fs::{self, File, TryLockError},
+    io::{self, BufWriter, Read, Write},
+    path::{Path, PathBuf},
+};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Known;
+use crate::{events::SessionKeys, target::Target};
+
+const FORMAT: &str = "qlik-sessions state";
+const VERSION: u32 = 1;
+/// Largest state file, in bytes: some millions of sessions.
+const MAX_STATE_BYTES: u64 = 1 << 30;
+
+/// What tells a target in the state file: its proxy and its virtual proxy.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TargetId(String);
+
+impl From<&Target> for TargetId {
+    fn from(target: &Target) -> Self {
+        Self(format!("{}{}", target.server.proxy.authority(), target.virtual_proxy))
+    }
+}
+
+/// What was saved of one target.
+#[derive(Debug, Default)]
+pub struct SavedTarget {
+    /// Its sessions.
+    pub known: Known,
+    /// Failed polls in a row.
+    pub consecutive_failures: u64,
+}
+
+/// Why the state file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// Another program has it.
+    #[error(
+        "the state file {0} is in use by another qlik-sessions; give each its own `stateFile`, or stop the other"
+    )]
+    InUse(PathBuf),
+    /// The operating system refuses.
+    #[error("the state file {path} cannot be {action}: {error}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// The operating system's words.
+        error: io::Error,
+    },
+}
+
+/// The open state file.
+#[derive(Debug)]
+pub struct StateFile {
+    path: PathBuf,
+    /// Held as long as the program runs.
+    _lock: File,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Document<'a> {
+    format: Cow<'a, str>,
+    version: u32,
+    #[serde(borrow)]
+    targets: Vec<TargetRecord<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TargetRecord<'a> {
+    target: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_poll: Option<i64>,
+    consecutive_failures: u64,
+    #[serde(borrow)]
+    sessions: Vec<SessionRecord<'a>>,
+}
+
+/// Session id, user directory, user, first seen (milliseconds since 1970).
+#[derive(Serialize, Deserialize)]
+struct SessionRecord<'a>(
+    #[serde(borrow)] Cow<'a, str>,
+    #[serde(borrow)] Cow<'a, str>,
+    #[serde(borrow)] Option<Cow<'a, str>>,
+    i64,
+);
+
+impl StateFile {
+    /// Opens the file, and reads what it holds. A file that is damaged, foreign
+    /// or of a newer version is kept aside, and nothing was seen.
+    ///
+    /// # Errors
+    /// Where another program uses it, or the operating system refuses.
+    pub fn open(path: &Path) -> Result<(Self, HashMap<TargetId, SavedTarget>), StateError> {
+        let lock = lock(path)?;
+        let state = Self { path: path.to_owned(), _lock: lock };
+        let saved = match state.read()? {
+            None => HashMap::new(),
+            Some(bytes) => match decode(&bytes) {
+                Ok(saved) => saved,
+                Err(why) => {
+                    let aside = state.keep_aside()?;
+                    tracing::warn!(
+                        "the state file {} {why}; it is kept as {}, and this poll is the new baseline",
+                        path.display(),
+                        aside.display()
+                    );
+                    HashMap::new()
+                }
+            },
+        };
+        Ok((state, saved))
+    }
+
+    fn error(&self, action: &'static str) -> impl FnOnce(io::Error) -> StateError {
+        let path = self.path.clone();
+        move |error| StateError::Io { path, action, error }
+    }
+
+    fn read(&self) -> Result<Option<Vec<u8>>, StateError> {
+        let file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(self.error("read")(error)),
+        };
+        let mut bytes = Vec::new();
+        file.take(MAX_STATE_BYTES).read_to_end(&mut bytes).map_err(self.error("read"))?;
+        Ok(Some(bytes))
+    }
+
+    fn keep_aside(&self) -> Result<PathBuf, StateError> {
+        let aside = beside(&self.path, &format!(".kept-{}", Timestamp::now().as_millisecond()));
+        fs::rename(&self.path, &aside).map_err(self.error("kept aside"))?;
+        Ok(aside)
+    }
+
+    /// Saves what is known of every target. Only the caller knows that the
+    /// events which tell it are out.
+    ///
+    /// # Errors
+    /// Where the operating system refuses; the file then holds what it held.
+    pub fn save<'a>(
+        &self,
+        targets: impl Iterator<Item = (&'a TargetId, &'a Known, u64)>,
+    ) -> Result<(), StateError> {
+        let temporary = beside(&self.path, ".new");
+        let targets = targets.map(|(id, known, failures)| record(id, known, failures)).collect();
+        let document = Document { format: Cow::Borrowed(FORMAT), version: VERSION, targets };
+        write_durably(&temporary, &document).map_err(self.error("written"))?;
+        fs::rename(&temporary, &self.path).map_err(self.error("replaced"))?;
+        sync_folder(&self.path);
+        Ok(())
+    }
+}
+
+fn record<'a>(id: &'a TargetId, known: &'a Known, consecutive_failures: u64) -> TargetRecord<'a> {
+    TargetRecord {
+        target: Cow::Borrowed(&id.0),
+        last_poll: known.last_poll().map(|time| time.as_millisecond()),
+        consecutive_failures,
+        sessions: known
+            .sessions()
+            .map(|(keys, first_seen)| {
+                SessionRecord(
+                    Cow::Borrowed(keys.session_id),
+                    Cow::Borrowed(keys.user_directory),
+                    keys.user_id.map(Cow::Borrowed),
+                    first_seen.as_millisecond(),
+                )
+            })
+            .collect(),
+    }
+}
+
+/// Reads a document, or says in a few words why it cannot.
+fn decode(bytes: &[u8]) -> Result<HashMap<TargetId, SavedTarget>, String> {
+    #[derive(Deserialize)]
+    struct Head {
+        format: String,
+        version: u32,
+    }
+    let head: Head =
+        serde_json::from_slice(bytes).map_err(|_| "is damaged or not ours".to_owned())?;
+    if head.format != FORMAT {
+        return Err("is not ours".to_owned());
+    }
+    if head.version != VERSION {
+        return Err(format!(
+            "is of version {}, and this program knows version {VERSION}",
+            head.version
+        ));
+    }
+    let document: Document<'_> =
+        serde_json::from_slice(bytes).map_err(|error| format!("is damaged ({error})"))?;
+    Ok(document
+        .targets
+        .iter()
+        .map(|record| (TargetId(record.target.to_string()), restore(record)))
+        .collect())
+}
+
+fn restore(record: &TargetRecord<'_>) -> SavedTarget {
+    let time = |ms| Timestamp::from_millisecond(ms).unwrap_or_default();
+    let sessions = record.sessions.iter().map(
+        |SessionRecord(session_id, user_directory, user_id, first_seen)| {
+            (
+                SessionKeys { session_id, user_directory, user_id: user_id.as_deref() },
+                time(*first_seen),
+            )
+        },
+    );
+    SavedTarget {
+        known: Known::restore(record.last_poll.map(time), sessions),
+        consecutive_failures: record.consecutive_failures,
+    }
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn lock(path: &Path) -> Result<File, StateError> {
+    let lock_path = beside(path, ".lock");
+    let failed = |error| StateError::Io { path: lock_path.clone(), action: "opened", error };
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&lock_path)
+        .map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StateError::InUse(path.to_owned())),
+        Err(TryLockError::Error(error)) => {
+            Err(StateError::Io { path: lock_path, action: "locked", error })
+        }
+    }
+}
+
+/// Session ids and user names are nobody else's business: on Unix the file is
+/// readable by its owner alone.
+fn write_durably(path: &Path, document: &Document<'_>) -> io::Result<()> {
+    let mut options = File::options();
+    options.create(true).write(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = BufWriter::new(options.open(path)?);
+    serde_json::to_writer(&mut file, document)?;
+    file.write_all(b"\n")?;
+    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+}
+
+/// Makes the rename itself durable, where folders can be synced.
+fn sync_folder(path: &Path) {
+    #[cfg(unix)]
+    if let Some(folder) = path.parent() {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+}

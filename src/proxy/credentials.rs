@@ -1,0 +1,107 @@
+//! Certificate sets as loaded from their files. Servers share sets; a set is
+//! loaded once, and again when its files change.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::tls::{self, FileProblem, FileStamp, Identity, Roots};
+use crate::target::{CertificateFiles, Target};
+
+/// One loaded set.
+#[derive(Clone, Debug)]
+pub struct CertificateSet {
+    /// Who we are.
+    pub identity: Arc<Identity>,
+    /// Whom we trust; none where the server's certificate is not checked.
+    pub roots: Option<Arc<Roots>>,
+    /// The files as they were when they were read.
+    pub stamp: FileStamp,
+}
+
+/// All certificate sets of a configuration.
+#[derive(Debug, Default)]
+pub struct Credentials {
+    sets: HashMap<CertificateFiles, CertificateSet>,
+}
+
+/// Certificate files that cannot be used: all of them, not only the first.
+#[derive(Debug)]
+pub struct CredentialsError(pub Vec<FileProblem>);
+
+impl std::fmt::Display for CredentialsError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the certificates cannot be used:")?;
+        self.0.iter().try_for_each(|problem| write!(f, "\n  - {problem}"))
+    }
+}
+
+impl std::error::Error for CredentialsError {}
+
+impl Credentials {
+    /// Loads the sets of these targets.
+    ///
+    /// # Errors
+    /// The problems of all sets.
+    pub fn load(targets: &[Target]) -> Result<Self, CredentialsError> {
+        let mut credentials = Self::default();
+        let mut problems = Vec::new();
+        for target in targets {
+            let files = &target.server.tls.files;
+            if credentials.sets.contains_key(files) {
+                continue;
+            }
+            match load(files) {
+                Ok(set) => drop(credentials.sets.insert(files.clone(), set)),
+                Err(problem) if !problems.contains(&problem) => problems.push(problem),
+                Err(_) => {}
+            }
+        }
+        if problems.is_empty() { Ok(credentials) } else { Err(CredentialsError(problems)) }
+    }
+
+    /// The set of these files, as last loaded.
+    pub fn get(&self, files: &CertificateFiles) -> Option<&CertificateSet> {
+        self.sets.get(files)
+    }
+
+    /// Loads again what changed on disk. A renewed set that cannot be used is
+    /// said and left: the old one may still be good.
+    pub fn refresh(&mut self) {
+        for (files, set) in &mut self.sets {
+            let stamp = tls::stamp(files);
+            if stamp == set.stamp {
+                continue;
+            }
+            match load(files) {
+                Ok(renewed) => {
+                    tracing::info!(
+                        "the certificates changed on disk and were read again: {}",
+                        files.client_cert.display()
+                    );
+                    *set = renewed;
+                }
+                Err(problem) => {
+                    tracing::warn!(
+                        "the certificates changed on disk; the old ones stay in use, because: {problem}"
+                    );
+                    set.stamp = stamp;
+                }
+            }
+        }
+    }
+}
+
+fn load(files: &CertificateFiles) -> Result<CertificateSet, FileProblem> {
+    // Before the files are read: a change while they are read is seen next time.
+    let stamp = tls::stamp(files);
+    for path in tls::files_readable_by_everyone(files) {
+        tracing::warn!(
+            "{} holds a private key and everyone on this machine may read it; `chmod 600` it",
+            path.display()
+        );
+    }
+    Ok(CertificateSet {
+        identity: Arc::new(Identity::load(files)?),
+        roots: files.ca.is_some().then(|| Roots::load(files)).transpose()?.map(Arc::new),
+        stamp,
+    })
+}

@@ -1,0 +1,206 @@
+//! What libraries and servers say, in words that an administrator can act on.
+
+use std::{error::Error, io, time::Duration};
+
+use super::{
+    Category, Failure,
+    tls::{self, Witness},
+};
+use crate::target::{Server, VirtualProxy};
+
+/// How much of an error's body is read.
+pub const BODY_START_BYTES: usize = 4_096;
+/// How much of it is shown, in bytes.
+const SHOWN_BYTES: usize = 200;
+/// How the proxy refuses a request whose keys differ.
+const XSRF_TEXT: &str = "XSRF prevention check failed";
+
+/// The name is not known to DNS.
+#[derive(Debug, thiserror::Error)]
+#[error("the name {host} cannot be resolved: {error}")]
+pub struct HostNotFound {
+    /// The name.
+    pub host: String,
+    /// The operating system's words.
+    pub error: io::Error,
+}
+
+/// The first error of type `T` among an error's causes. An `io::Error` hides
+/// the error that it wraps from `source`, so it is looked into.
+fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<T>() {
+            return Some(found);
+        }
+        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if let Some(found) = wrapped.and_then(|wrapped| cause::<T>(wrapped)) {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// The last cause: what happened, without who told it.
+fn root_cause(error: &dyn Error) -> String {
+    let mut error: &dyn Error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+/// Whether a connection was closed before it brought an answer.
+pub fn connection_was_closed(error: &reqwest::Error) -> bool {
+    !error.is_connect()
+        && !error.is_timeout()
+        && (error.is_request() || error.is_body())
+        && cause::<io::Error>(error).is_none_or(|io| {
+            matches!(
+                io.kind(),
+                io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::BrokenPipe
+                    | io::ErrorKind::ConnectionAborted
+                    | io::ErrorKind::UnexpectedEof
+            )
+        })
+        && cause::<rustls::Error>(error).is_none()
+}
+
+/// A request that brought no answer.
+pub fn transport(error: &reqwest::Error, server: &Server, witness: &Witness) -> Failure {
+    let failure = if let Some(error) = cause::<rustls::Error>(error) {
+        tls::explain(error, &server.proxy.host, &server.tls, witness)
+    } else if let Some(error) = cause::<HostNotFound>(error) {
+        Failure::new(Category::HostNotFound, error.to_string())
+            .hint("is `userSessions.host` spelled right, and does the DNS of this machine know it?")
+    } else if error.is_timeout() {
+        Failure::new(
+            Category::Timeout,
+            format!("no connection to {} in time", server.proxy.configured),
+        )
+        .hint("is the server up, and does a firewall let this machine through to the port?")
+    } else if let Some(error) = cause::<io::Error>(error) {
+        io_failure(error, server)
+    } else {
+        closed_early(root_cause(error), server)
+    };
+    if error.is_connect() { failure.whole_server() } else { failure }
+}
+
+fn io_failure(error: &io::Error, server: &Server) -> Failure {
+    let address = &server.proxy.configured;
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => {
+            Failure::new(Category::ConnectionRefused, format!("{address}: {error}"))
+                .hint("nothing listens on this port: is the Qlik Sense Proxy Service running, and is the port right (4243 by default)?")
+        }
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::UnexpectedEof => closed_early(error.to_string(), server),
+        io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+            Failure::new(Category::Timeout, format!("{address}: {error}"))
+                .hint("is the server up, and does a firewall let this machine through to the port?")
+        }
+        _ => Failure::new(Category::Unknown, format!("{address}: {error}")),
+    }
+}
+
+fn closed_early(words: String, server: &Server) -> Failure {
+    Failure::new(Category::ConnectionReset, format!("{} closed the connection: {words}", server.proxy.configured))
+        .hint("is the proxy service restarting, or does something between this machine and it break connections off?")
+}
+
+/// The time of the whole request is over.
+pub fn no_answer_in_time(timeout: Duration) -> Failure {
+    Failure::new(
+        Category::Timeout,
+        format!("no complete answer within {}", humantime::format_duration(timeout)),
+    )
+    .hint("is the proxy service overloaded or starting? `sessionSource.timeout` sets how long to wait, in ms")
+}
+
+/// The poll was over before this target's turn came.
+pub fn no_turn_in_time() -> Failure {
+    Failure::new(Category::Timeout, "the poll was over before this target's turn came")
+        .hint("raise `pollingInterval` or `sessionSource.concurrencyPerServer`, or find out why the server is slow")
+}
+
+/// More than `maxBodyBytes`.
+pub fn body_too_large(limit: usize) -> Failure {
+    Failure::new(Category::BodyTooLarge, format!("the answer has more than {limit} bytes"))
+        .hint("is this the session API? If so, raise `sessionSource.maxBodyBytes`")
+        .status(200)
+}
+
+/// HTML where sessions were expected, or the way to it.
+pub fn login_page(server: &Server, status: u16, location: Option<&str>) -> Failure {
+    let message = match location {
+        Some(location) => {
+            format!("the server redirects to a login page: {}", shown(location.as_bytes()))
+        }
+        None => {
+            "the server shows a web page, probably its login form, instead of a list of sessions"
+                .to_owned()
+        }
+    };
+    let hint = if server.proxy.port == crate::target::DEFAULT_PROXY_PORT {
+        "is this the Qlik Sense proxy itself, and not a load balancer or another virtual proxy in front of it?".to_owned()
+    } else {
+        format!(
+            "port {} is probably the one for users; the session API answers on port 4243: set `userSessions.host` to {}:4243",
+            server.proxy.port, server.proxy.host
+        )
+    };
+    Failure::new(Category::LoginPage, message).hint(hint).status(status)
+}
+
+/// A status that is not 200.
+pub fn status(
+    server: &Server,
+    virtual_proxy: &VirtualProxy,
+    status: u16,
+    location: Option<&str>,
+    body: &[u8],
+) -> Failure {
+    let text = String::from_utf8_lossy(body);
+    let said =
+        if body.trim_ascii().is_empty() { String::new() } else { format!(": {}", shown(body)) };
+    let failure = |category| {
+        Failure::new(category, format!("the server answers with status {status}{said}"))
+            .status(status)
+    };
+    match status {
+        300..=399 => login_page(server, status, Some(location.unwrap_or("(no address)"))),
+        403 if text.contains(XSRF_TEXT) => failure(Category::XsrfRejected)
+            .hint("something between this machine and the proxy drops the header X-Qlik-Xrfkey or the query: poll the proxy directly"),
+        401 | 403 => failure(Category::AuthError).hint(
+            "the client certificate is not accepted for the session API: was it exported from this site's QMC, and is its CA the one that the server trusts?",
+        ),
+        // nginx and others finish the handshake and refuse the certificate in HTTP.
+        400 | 495 | 496 if text.contains("SSL certificate") => failure(Category::AuthError)
+            .hint("the server does not accept the client certificate: was it exported from this site's QMC?"),
+        404 => failure(Category::NotFound).hint(format!(
+            "is there a virtual proxy with the prefix `{virtual_proxy}` on this server, and is it linked to its proxy service in the QMC?"
+        )),
+        429 => failure(Category::RateLimited).hint("raise `userSessions.pollingInterval`"),
+        400..=499 => failure(Category::Http4xx).hint("see the proxy's log on the server: Qlik/Sense/Log/Proxy"),
+        500..=599 => failure(Category::Http5xx)
+            .hint("the proxy service is in trouble or starting; see its log on the server: Qlik/Sense/Log/Proxy"),
+        _ => failure(Category::Unknown).hint("is this the session API of a Qlik Sense proxy (port 4243)?"),
+    }
+}
+
+/// The beginning of a text from outside, on one line.
+fn shown(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    let words: Vec<&str> = text
+        .split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|w| !w.is_empty())
+        .collect();
+    let line = words.join(" ");
+    let end = line.floor_char_boundary(SHOWN_BYTES);
+    if end < line.len() { format!("{}…", &line[..end]) } else { line }
+}

@@ -1,0 +1,200 @@
+//! One answer of the session API, checked: the sessions of one target at one
+//! moment, without excluded users and with users named as the settings say.
+//!
+//! Behind this module nobody sees a plain user id that must not be seen.
+
+mod names;
+mod repair;
+mod users;
+
+use std::{borrow::Cow, collections::BTreeMap, fmt};
+
+use serde::{
+    Deserialize,
+    de::{Deserializer as _, SeqAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+pub use names::Names;
+pub use users::{Person, compare_users};
+
+use crate::{
+    config::{Config, ExcludedUser},
+    proxy::{Category, Failure},
+};
+
+/// A session's attributes: key → its values, in the order of the answer.
+pub type Attributes = BTreeMap<String, Vec<String>>;
+
+/// One session.
+#[derive(Debug)]
+pub struct Session<'a> {
+    /// A GUID normally; an external session module may set any text.
+    pub session_id: Cow<'a, str>,
+    /// The user directory.
+    pub user_directory: Cow<'a, str>,
+    /// The user, named as the settings say; none where users are not named.
+    pub user_id: Option<Cow<'a, str>>,
+    /// Only where they are asked for.
+    pub attributes: Option<Attributes>,
+    /// Who it is, to count people; does not leave the process.
+    pub person: Person,
+    /// Belongs to an excluded user: counts, but is not told.
+    pub excluded: bool,
+}
+
+/// The sessions of one target at one moment.
+#[derive(Debug, Default)]
+pub struct Snapshot<'a> {
+    /// In the order of the answer.
+    pub sessions: Vec<Session<'a>>,
+    /// How many sessions excluded users held.
+    pub excluded_session_count: usize,
+}
+
+/// What to take from an answer.
+#[derive(Debug)]
+pub struct Rules {
+    exclude: Vec<ExcludedUser>,
+    excluded_users_count: bool,
+    attributes: bool,
+    names: Names,
+}
+
+impl Rules {
+    /// The rules of a configuration.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            exclude: config.exclude.clone(),
+            excluded_users_count: config.options.excluded_users_count,
+            attributes: config.options.attributes,
+            names: Names::new(&config.options.user_ids),
+        }
+    }
+}
+
+/// An answer's body, which lends its texts to a [`Snapshot`].
+#[derive(Debug)]
+pub struct Body(Vec<u8>);
+
+impl Body {
+    /// Takes a body as it came.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// Reads the list of sessions.
+    ///
+    /// # Errors
+    /// `invalid_body` where it is anything but a list of sessions. One bad
+    /// entry spoils the whole answer: a count without it would be false.
+    pub fn read(&mut self, rules: &Rules) -> Result<Snapshot<'_>, Failure> {
+        const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+        if self.0.starts_with(BYTE_ORDER_MARK) {
+            self.0.drain(..BYTE_ORDER_MARK.len());
+        }
+        repair::lone_surrogates(&mut self.0);
+        let text = std::str::from_utf8(&self.0).map_err(|error| invalid(&error))?;
+        if text.trim_ascii().is_empty() {
+            return Err(invalid(&"it is empty"));
+        }
+        let mut json = serde_json::Deserializer::from_str(text);
+        let snapshot = json.deserialize_seq(SessionList(rules)).map_err(|error| invalid(&error))?;
+        json.end().map_err(|error| invalid(&error))?;
+        Ok(snapshot)
+    }
+}
+
+fn invalid(error: &dyn fmt::Display) -> Failure {
+    Failure::new(Category::InvalidBody, format!("the answer is not a list of sessions: {error}"))
+        .hint("is this the session API of the Qlik Sense proxy (port 4243), or does a load balancer answer in its place?")
+}
+
+/// A session as the proxy tells it; unknown fields are passed over.
+#[derive(Deserialize)]
+struct Told<'a> {
+    #[serde(rename = "SessionId", borrow)]
+    session_id: Text<'a>,
+    #[serde(rename = "UserDirectory", borrow)]
+    user_directory: Text<'a>,
+    #[serde(rename = "UserId", borrow)]
+    user_id: Text<'a>,
+    #[serde(rename = "Attributes", borrow, default)]
+    attributes: Option<&'a RawValue>,
+}
+
+/// A text, borrowed where it holds no escapes.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+struct SessionList<'r>(&'r Rules);
+
+impl<'de> Visitor<'de> for SessionList<'_> {
+    type Value = Snapshot<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of sessions")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Snapshot<'de>, A::Error> {
+        let mut snapshot = Snapshot::default();
+        while let Some(told) = list.next_element::<Told<'de>>()? {
+            snapshot.add(told, self.0);
+        }
+        Ok(snapshot)
+    }
+}
+
+impl<'a> Snapshot<'a> {
+    fn add(&mut self, told: Told<'a>, rules: &Rules) {
+        let Told {
+            session_id: Text(session_id),
+            user_directory: Text(directory),
+            user_id: Text(id),
+            attributes,
+        } = told;
+        let excluded = rules.exclude.iter().any(|user| user.matches(&directory, &id));
+        if excluded {
+            self.excluded_session_count += 1;
+            if !rules.excluded_users_count {
+                return;
+            }
+        }
+        let person = Person::new(&directory, &id);
+        let mut attributes = attributes.filter(|_| rules.attributes).map(attributes_of);
+        let name = rules.names.name(&directory, &id);
+        if let Some(attributes) = &mut attributes {
+            name.hide_in_attributes(attributes);
+        }
+        let session_id = name.hide_in_session_id(session_id);
+        let user_id = name.shown(id);
+        self.sessions.push(Session {
+            session_id,
+            user_directory: directory,
+            user_id,
+            attributes,
+            person,
+            excluded,
+        });
+    }
+}
+
+/// Reads `[{"group":"x"},{"group":"y"},{"email":""}]`. What has another shape
+/// is passed over: attributes decorate, they must not spoil a count.
+fn attributes_of(raw: &RawValue) -> Attributes {
+    let list: Vec<serde_json::Value> = serde_json::from_str(raw.get()).unwrap_or_default();
+    let mut attributes = Attributes::new();
+    for entry in list {
+        let serde_json::Value::Object(entry) = entry else { continue };
+        for (key, value) in entry {
+            let value = match value {
+                serde_json::Value::String(text) => text,
+                serde_json::Value::Null => continue,
+                other => other.to_string(),
+            };
+            attributes.entry(key).or_default().push(value);
+        }
+    }
+    attributes
+}
