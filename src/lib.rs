@@ -16,11 +16,16 @@
 //! [`commands`] holds one file for each subcommand, [`site`] the simulated
 //! site behind `demo` and the tests.
 
+pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod events;
 pub mod lifecycle;
+pub mod logging;
 pub mod output;
+pub mod poll;
 pub mod proxy;
+pub mod signals;
 #[cfg(feature = "demo")]
 pub mod site;
 pub mod snapshot;

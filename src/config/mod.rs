@@ -30,6 +30,8 @@ pub const PASSPHRASE_VARIABLE: &str = "QLIK_SESSIONS_KEY_PASSPHRASE";
 /// Key of the pseudonyms; wins over `pseudonymKeyFile`.
 pub const PSEUDONYM_KEY_VARIABLE: &str = "QLIK_SESSIONS_PSEUDONYM_KEY";
 
+/// `userSessions.pollingInterval` where there is none.
+const DEFAULT_POLLING_INTERVAL: Duration = Duration::from_secs(30);
 /// Largest configuration file, in bytes. Real ones have some 50 KB.
 const MAX_CONFIG_BYTES: u64 = 8 * 1024 * 1024;
 /// Shortest pseudonym key, in characters: shorter ones can be guessed.
@@ -180,6 +182,29 @@ impl Config {
         Self::parse(path, &text)
     }
 
+    /// No targets, and all options as they are by default.
+    pub fn empty(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            enabled: false,
+            polling_interval: DEFAULT_POLLING_INTERVAL,
+            exclude: Vec::new(),
+            targets: Vec::new(),
+            options: Options::default(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// The servers of the targets, each once.
+    pub fn servers(&self) -> impl Iterator<Item = &Arc<Server>> {
+        let mut before: Option<&Arc<Server>> = None;
+        self.targets.iter().map(|target| &target.server).filter(move |server| {
+            let new = before.is_none_or(|before| !Arc::ptr_eq(before, server));
+            before = Some(server);
+            new
+        })
+    }
+
     /// Reads a configuration from a text; relative paths in it are relative to
     /// `path`'s folder.
     ///
@@ -268,12 +293,10 @@ impl Reader<'_> {
             Severity::Warning,
         );
         let enabled = sessions.key("enableSessionExtract").boolean().unwrap_or(false);
-        let polling_interval = Duration::from_millis(
-            sessions
-                .key("pollingInterval")
-                .number(1_000..=86_400_000, "milliseconds")
-                .unwrap_or(30_000),
-        );
+        let polling_interval = sessions
+            .key("pollingInterval")
+            .number(1_000..=86_400_000, "milliseconds")
+            .map_or(DEFAULT_POLLING_INTERVAL, Duration::from_millis);
         let source = butler.section("sessionSource");
         Config {
             path: path.to_owned(),

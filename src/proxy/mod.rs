@@ -14,4 +14,5 @@ mod xrfkey;
 
 pub use client::{Answer, ClientSettings, ProxyClient};
 pub use credentials::{Credentials, CredentialsError};
+pub use explain::no_turn_in_time;
 pub use failure::{Category, Failure};

@@ -1,0 +1,165 @@
+//! The command line.
+
+use std::path::PathBuf;
+#[cfg(feature = "demo")]
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use jiff::Timestamp;
+
+use crate::logging::{LogFormat, LogLevel};
+
+/// Who is connected to Qlik Sense right now, as newline-delimited JSON.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100)]
+pub struct Cli {
+    /// How the log on stderr is written
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub log_format: LogFormat,
+    /// What is logged on stderr
+    #[arg(long, global = true, value_enum, env = "QLIK_SESSIONS_LOG", default_value_t)]
+    pub log_level: LogLevel,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Poll at once and then at every pollingInterval, for ever
+    ///
+    /// For Vector's exec source in streaming mode.
+    Stream(ConfigArgs),
+    /// Poll every target once
+    ///
+    /// For Vector's scheduled mode, Fluent Bit and cron. Exit code 1 if a target failed.
+    Once(ConfigArgs),
+    /// Say whether config, certificates and every target are right, and what to do where not
+    Check(CheckArgs),
+    /// Show who is connected now
+    Who(WhoArgs),
+    /// Turn a session API answer on stdin into events on stdout
+    Transform(TransformArgs),
+    /// Poll a built-in simulated site: needs no config and no Qlik
+    #[cfg(feature = "demo")]
+    Demo(DemoArgs),
+    /// Print a JSON Schema
+    Schema {
+        /// Of what
+        #[arg(value_enum)]
+        of: Schema,
+    },
+    /// Print shell completions
+    Completions {
+        /// For which shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+}
+
+/// Where the configuration is.
+#[derive(Args, Clone, Debug)]
+pub struct ConfigArgs {
+    /// Configuration file: that of Butler SOS, unchanged, or a smaller one
+    #[arg(short, long, env = "QLIK_SESSIONS_CONFIG", value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+/// Arguments of `check`.
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// How the findings are printed
+    #[arg(long, value_enum, default_value_t)]
+    pub output: CheckOutput,
+}
+
+/// How `check` prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum CheckOutput {
+    /// For people
+    #[default]
+    Text,
+    /// For programs: one object
+    Json,
+}
+
+/// Arguments of `who`.
+#[derive(Args, Debug)]
+pub struct WhoArgs {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Only this server (serverName or host)
+    #[arg(long, value_name = "NAME")]
+    pub server: Option<String>,
+    /// Only this virtual proxy
+    #[arg(long, value_name = "PREFIX")]
+    pub virtual_proxy: Option<String>,
+    /// How the sessions are printed
+    #[arg(long, value_enum, default_value_t)]
+    pub output: WhoOutput,
+}
+
+/// How `who` prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum WhoOutput {
+    /// For people
+    #[default]
+    Table,
+    /// One object
+    Json,
+    /// One line for each session
+    Csv,
+}
+
+/// Arguments of `transform`.
+#[derive(Args, Debug)]
+pub struct TransformArgs {
+    /// The server's name in the events
+    #[arg(long, value_name = "NAME", default_value = "stdin")]
+    pub server_name: String,
+    /// The virtual proxy in the events
+    #[arg(long, value_name = "PREFIX", default_value = "/")]
+    pub virtual_proxy: String,
+    /// When the answer was given, RFC 3339 [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub timestamp: Option<Timestamp>,
+    /// Configuration whose excludeUser and sessionSource apply
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Arguments of `demo`.
+#[cfg(feature = "demo")]
+#[derive(Args, Debug)]
+pub struct DemoArgs {
+    /// Time between polls, and between people's comings and goings
+    #[arg(long, default_value = "2s", value_parser = interval)]
+    pub interval: Duration,
+    /// Break the virtual proxy /sales of sense1 in this way
+    #[arg(long, value_name = "KIND")]
+    pub fault: Option<crate::site::Fault>,
+}
+
+#[cfg(feature = "demo")]
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if interval < Duration::from_secs(1) {
+        return Err("at least 1s".to_owned());
+    }
+    Ok(interval)
+}
+
+/// What there are schemas of.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Schema {
+    /// The events on stdout
+    Events,
+    /// The configuration file
+    Config,
+}

@@ -1,0 +1,142 @@
+//! One file for each subcommand, and what they share: the exit codes, the
+//! configuration with its warnings, the runtime.
+
+mod check;
+#[cfg(feature = "demo")]
+mod demo;
+mod once;
+mod schema;
+mod stream;
+mod transform;
+mod who;
+
+use std::{io, path::Path, process, time::Duration};
+
+use tokio::runtime::Runtime;
+
+use crate::{
+    cli::{Cli, Command},
+    config::{Config, ConfigError},
+    logging,
+    output::{Closed, Output},
+    poll::{PollError, StartError},
+};
+
+/// How long a reader that does not read may keep the program from ending.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The exit codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Done; also told to end, and nobody reads any more.
+    Done,
+    /// Ran, but a target failed, or something on this machine did.
+    Failed,
+    /// The configuration is wrong; nothing was polled.
+    Config,
+}
+
+impl From<Exit> for process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            // EX_CONFIG of sysexits.h.
+            Exit::Config => 78,
+        })
+    }
+}
+
+/// What ends a command early.
+#[derive(Debug, thiserror::Error)]
+enum CommandError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Poll(#[from] PollError),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Usage(String),
+}
+
+impl From<Closed> for CommandError {
+    fn from(closed: Closed) -> Self {
+        Self::Poll(closed.into())
+    }
+}
+
+/// Runs a command.
+pub fn run(cli: Cli) -> Exit {
+    logging::init(cli.log_format, cli.log_level);
+    let result = match cli.command {
+        Command::Stream(args) => stream::run(&args.config),
+        Command::Once(args) => once::run(&args.config),
+        Command::Check(args) => check::run(&args),
+        Command::Who(args) => who::run(&args),
+        Command::Transform(args) => transform::run(&args),
+        #[cfg(feature = "demo")]
+        Command::Demo(args) => demo::run(&args),
+        Command::Schema { of } => schema::run(of),
+        Command::Completions { shell } => schema::completions(shell),
+    };
+    match result {
+        Ok(exit) => exit,
+        Err(CommandError::Poll(PollError::Closed(Closed))) => Exit::Done,
+        Err(CommandError::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
+        Err(error) => {
+            tracing::error!("{error}");
+            match error {
+                CommandError::Config(_) | CommandError::Start(_) => Exit::Config,
+                _ => Exit::Failed,
+            }
+        }
+    }
+}
+
+/// Reads the configuration and tells its warnings.
+fn load(path: &Path) -> Result<Config, CommandError> {
+    let config = Config::load(path)?;
+    for warning in &config.warnings {
+        tracing::warn!("{}: {warning}", path.display());
+    }
+    for server in config.servers().filter(|server| !server.tls.verify) {
+        tracing::warn!(
+            "the certificate of {} is NOT CHECKED (rejectUnauthorized: false): anybody between here and there can read and change what it answers",
+            server.name
+        );
+    }
+    if config.targets.is_empty() {
+        tracing::warn!("{}: {}", path.display(), nothing_to_poll(&config));
+    }
+    Ok(config)
+}
+
+/// Why there is nothing to poll.
+fn nothing_to_poll(config: &Config) -> &'static str {
+    if config.enabled {
+        "no server has `userSessions.enable: true` and a virtual proxy; nothing is polled"
+    } else {
+        "`Butler-SOS.userSessions.enableSessionExtract` is not true; nothing is polled"
+    }
+}
+
+/// One thread is enough: the program waits for the network.
+fn runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// Waits for the reader to take what is in the queue, but not for ever.
+async fn drain(output: &Output) -> Result<(), CommandError> {
+    if tokio::time::timeout(GRACE, output.flushed()).await.is_err() {
+        tracing::warn!("nobody reads stdout; what was left in the queue is lost");
+    }
+    match output.error() {
+        Some(error) => {
+            Err(io::Error::new(error.kind(), format!("stdout cannot be written: {error}")).into())
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,389 @@
+//! All targets, in parallel, at every tick.
+//!
+//! [`Poller::poll`] is one poll: every target is asked within the limits of
+//! [`servers`], its answer becomes events at once, and the site's summary
+//! comes last. A target that fails delays and spoils no other.
+
+mod schedule;
+mod servers;
+
+use std::{collections::HashMap, time::Duration};
+
+use futures_util::future::join_all;
+use jiff::Timestamp;
+use tokio::{sync::Semaphore, time::Instant};
+
+pub use schedule::Schedule;
+use servers::Servers;
+
+use crate::{
+    config::{Config, SessionDetails},
+    events::{
+        Lifetime, Lines, SessionEvent, SessionKeys, SiteCounts, SummaryFacts, TargetEvents,
+        TargetKeys, site_summary,
+    },
+    lifecycle::{Known, SavedTarget, StateError, StateFile, TargetId},
+    output::{CHUNK_BYTES, Closed, Output},
+    proxy::{CredentialsError, Failure},
+    snapshot::{Body, Person, Rules, Snapshot},
+    target::Target,
+};
+
+/// A failing target is logged when it begins to fail, and then at every so many
+/// failures.
+const LOG_EVERY_FAILURES: u64 = 100;
+
+/// Why polling cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Certificates.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// The state file.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// Why polling ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum PollError {
+    /// Nobody reads the events.
+    #[error(transparent)]
+    Closed(#[from] Closed),
+    /// What was seen cannot be kept.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// How a poll went.
+#[derive(Clone, Copy, Debug)]
+pub struct PollReport {
+    /// Targets that could not be read.
+    pub targets_failed: usize,
+}
+
+/// Polls all targets of a configuration.
+pub struct Poller {
+    settings: Settings,
+    servers: Servers,
+    requests: Semaphore,
+    targets: Vec<PolledTarget>,
+    state: Option<StateFile>,
+}
+
+/// What a poll needs to know of the configuration.
+struct Settings {
+    rules: Rules,
+    details: SessionDetails,
+    lifecycle: bool,
+    max_line_bytes: usize,
+    interval: Duration,
+}
+
+struct PolledTarget {
+    target: Target,
+    id: TargetId,
+    keys: TargetKeys,
+    /// Which of the servers it is on.
+    server: usize,
+    known: Known,
+    consecutive_failures: u64,
+}
+
+/// When a poll began, on both clocks, and when it ends at the latest.
+#[derive(Clone, Copy)]
+struct PollTime {
+    wall: Timestamp,
+    start: Instant,
+    deadline: Instant,
+}
+
+impl PollTime {
+    fn now(interval: Duration) -> Self {
+        let start = Instant::now();
+        // Events have milliseconds; ids and stored times must agree with them.
+        let wall =
+            Timestamp::from_millisecond(Timestamp::now().as_millisecond()).unwrap_or_default();
+        // A little earlier than the next tick: an agent that starts `once` at
+        // every tick kills what outlives its interval.
+        let deadline = start + interval - (interval / 20).min(Duration::from_millis(500));
+        Self { wall, start, deadline }
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// What one target adds to the site's summary.
+#[derive(Default)]
+struct TargetCounts {
+    failed: bool,
+    session_count: usize,
+    excluded_session_count: usize,
+    people: Vec<Person>,
+}
+
+impl Poller {
+    /// Loads certificates and the state file. Nothing is asked yet.
+    ///
+    /// # Errors
+    /// Where certificates cannot be used, or the state file is another program's.
+    pub fn new(config: &Config) -> Result<Self, StartError> {
+        let servers = Servers::new(config)?;
+        let (state, mut saved) = match &config.options.state_file {
+            Some(path) => {
+                let (state, saved) = StateFile::open(path)?;
+                (Some(state), saved)
+            }
+            None => (None, HashMap::new()),
+        };
+        let targets = config
+            .targets
+            .iter()
+            .map(|target| {
+                let id = TargetId::from(target);
+                let SavedTarget { known, consecutive_failures } =
+                    saved.remove(&id).unwrap_or_default();
+                PolledTarget {
+                    target: target.clone(),
+                    id,
+                    keys: TargetKeys::new(target, shares_its_name(target, &config.targets)),
+                    server: servers.index_of(&target.server),
+                    known,
+                    consecutive_failures,
+                }
+            })
+            .collect();
+        Ok(Self {
+            settings: Settings {
+                rules: Rules::new(config),
+                details: config.options.session_details,
+                lifecycle: config.options.lifecycle,
+                max_line_bytes: config.options.max_line_bytes,
+                interval: config.polling_interval,
+            },
+            servers,
+            requests: Semaphore::new(config.options.concurrency),
+            targets,
+            state,
+        })
+    }
+
+    /// Polls every target once and sends the events; `polls_skipped` is told in
+    /// the summary.
+    ///
+    /// # Errors
+    /// When stdout is closed, or the state file cannot be written.
+    pub async fn poll(
+        &mut self,
+        output: &Output,
+        polls_skipped: u64,
+    ) -> Result<PollReport, PollError> {
+        self.servers.begin_poll();
+        let time = PollTime::now(self.settings.interval);
+        let Self { settings, servers, requests, targets, .. } = self;
+        let polled =
+            targets.iter_mut().map(|target| target.poll(settings, servers, requests, time, output));
+        let mut site = SiteCounts { polls_skipped, ..SiteCounts::default() };
+        for counts in join_all(polled).await {
+            site.add(counts?);
+        }
+        site.certificates = self.servers.certificate_dates();
+        let mut lines = Lines::new(self.settings.max_line_bytes);
+        site_summary(&mut lines, time.wall, &site, time.elapsed_ms());
+        output.send(lines.take()).await?;
+        self.servers.warn_of_expiry(time.wall);
+        self.save(output).await?;
+        Ok(PollReport { targets_failed: site.targets_failed })
+    }
+
+    /// Keeps what was seen, once the events that tell it are out: a crash in
+    /// between repeats events under the same ids, and loses none.
+    async fn save(&self, output: &Output) -> Result<(), PollError> {
+        let Some(state) = &self.state else { return Ok(()) };
+        output.flushed().await?;
+        let targets = self
+            .targets
+            .iter()
+            .map(|target| (&target.id, &target.known, target.consecutive_failures));
+        Ok(state.save(targets)?)
+    }
+}
+
+fn shares_its_name(target: &Target, targets: &[Target]) -> bool {
+    targets.iter().any(|other| {
+        other.server.name == target.server.name && other.server.proxy != target.server.proxy
+    })
+}
+
+impl SiteCounts {
+    fn add(&mut self, target: TargetCounts) {
+        self.targets += 1;
+        self.targets_failed += usize::from(target.failed);
+        self.session_count += target.session_count;
+        self.excluded_session_count += target.excluded_session_count;
+        self.people.extend(target.people);
+    }
+}
+
+impl PolledTarget {
+    async fn poll(
+        &mut self,
+        settings: &Settings,
+        servers: &Servers,
+        requests: &Semaphore,
+        time: PollTime,
+        output: &Output,
+    ) -> Result<TargetCounts, Closed> {
+        let server = servers.get(self.server);
+        let answer = server.sessions(&self.target.virtual_proxy, requests, time.deadline).await;
+        let duration_ms = time.elapsed_ms();
+        let mut body = match answer {
+            Ok(answer) => Body::new(answer.body),
+            Err(failure) => return self.failed(failure, settings, time, output).await,
+        };
+        let facts = SummaryFacts {
+            duration_ms: Some(duration_ms),
+            certificates: server.certificate_dates(),
+        };
+        match body.read(&settings.rules) {
+            Ok(snapshot) => self.answered(snapshot, &facts, settings, time, output).await,
+            Err(failure) => self.failed(failure.status(200), settings, time, output).await,
+        }
+    }
+
+    async fn failed(
+        &mut self,
+        failure: Failure,
+        settings: &Settings,
+        time: PollTime,
+        output: &Output,
+    ) -> Result<TargetCounts, Closed> {
+        self.consecutive_failures += 1;
+        if self.consecutive_failures == 1 {
+            tracing::warn!("{}: {failure}", self.target);
+        } else if self.consecutive_failures.is_multiple_of(LOG_EVERY_FAILURES) {
+            tracing::warn!(
+                "{}: failed {} times in a row: {failure}",
+                self.target,
+                self.consecutive_failures
+            );
+        } else {
+            tracing::debug!("{}: {failure}", self.target);
+        }
+        let mut lines = Lines::new(settings.max_line_bytes);
+        TargetEvents::new(&self.keys, time.wall).error(
+            &mut lines,
+            &failure,
+            Some(time.elapsed_ms()),
+            self.consecutive_failures,
+        );
+        output.send(lines.take()).await?;
+        Ok(TargetCounts { failed: true, ..TargetCounts::default() })
+    }
+
+    async fn answered(
+        &mut self,
+        snapshot: Snapshot<'_>,
+        facts: &SummaryFacts,
+        settings: &Settings,
+        time: PollTime,
+        output: &Output,
+    ) -> Result<TargetCounts, Closed> {
+        if self.consecutive_failures > 0 {
+            tracing::info!(
+                "{}: answers again after {} failed polls",
+                self.target,
+                self.consecutive_failures
+            );
+            self.consecutive_failures = 0;
+        }
+        let counts = TargetCounts {
+            failed: false,
+            session_count: snapshot.sessions.len(),
+            excluded_session_count: snapshot.excluded_session_count,
+            people: snapshot.sessions.iter().map(|session| session.person).collect(),
+        };
+        let mut teller = Teller {
+            events: TargetEvents::new(&self.keys, time.wall),
+            lines: Lines::new(settings.max_line_bytes),
+            output,
+            too_long: 0,
+        };
+        teller.events.summary(&mut teller.lines, &snapshot, facts);
+        if settings.details != SessionDetails::None || settings.lifecycle {
+            teller.sessions(&snapshot, &mut self.known, settings, time.wall).await?;
+        }
+        if teller.too_long > 0 {
+            tracing::warn!(
+                "{}: {} session events did not fit `sessionSource.maxLineBytes` and were left out; the counts are right",
+                self.target,
+                teller.too_long
+            );
+        }
+        output.send(teller.lines.take()).await?;
+        Ok(counts)
+    }
+}
+
+/// Tells the events of one target as they are made, a chunk at a time, so that
+/// a long list needs no memory of its own size.
+struct Teller<'a> {
+    events: TargetEvents<'a>,
+    lines: Lines,
+    output: &'a Output,
+    /// Events that were longer than a line may be.
+    too_long: usize,
+}
+
+impl Teller<'_> {
+    async fn sessions(
+        &mut self,
+        snapshot: &Snapshot<'_>,
+        known: &mut Known,
+        settings: &Settings,
+        now: Timestamp,
+    ) -> Result<(), Closed> {
+        let snapshot_wanted = settings.details == SessionDetails::Snapshot;
+        let since = known.last_poll().unwrap_or(now);
+        known.begin();
+        for session in snapshot.sessions.iter().filter(|session| !session.excluded) {
+            let keys = SessionKeys::from(session);
+            let seen = known.see(keys, now);
+            let lifetime = Lifetime { first_seen: seen.first_seen, last_seen: None, since };
+            let attributes = session.attributes.as_ref();
+            if settings.lifecycle && seen.started {
+                self.tell(SessionEvent::Started, keys, attributes, &lifetime).await?;
+            }
+            if snapshot_wanted {
+                self.tell(SessionEvent::Session, keys, attributes, &lifetime).await?;
+            }
+        }
+        if settings.lifecycle {
+            for gone in known.gone() {
+                let lifetime =
+                    Lifetime { first_seen: gone.first_seen, last_seen: Some(since), since };
+                self.tell(SessionEvent::Ended, gone.keys, None, &lifetime).await?;
+            }
+        }
+        known.finish(now);
+        Ok(())
+    }
+
+    async fn tell(
+        &mut self,
+        event: SessionEvent,
+        keys: SessionKeys<'_>,
+        attributes: Option<&crate::snapshot::Attributes>,
+        lifetime: &Lifetime,
+    ) -> Result<(), Closed> {
+        if !self.events.session(&mut self.lines, event, keys, attributes, Some(lifetime)) {
+            self.too_long += 1;
+        }
+        if self.lines.len() >= CHUNK_BYTES {
+            self.output.send(self.lines.take()).await?;
+        }
+        Ok(())
+    }
+}
