@@ -108,7 +108,7 @@ pub enum SessionDetails {
     Snapshot,
     /// Only sessions that started or ended.
     Changes,
-    /// No session at all.
+    /// No session at all, neither there nor started nor ended.
     None,
 }
 

@@ -6,6 +6,7 @@
 
 mod schedule;
 mod servers;
+mod survey;
 
 use std::{collections::HashMap, time::Duration};
 
@@ -14,6 +15,8 @@ use jiff::Timestamp;
 use tokio::{sync::Semaphore, time::Instant};
 
 pub use schedule::Schedule;
+pub use survey::{Surveyed, survey};
+
 use servers::Servers;
 
 use crate::{
@@ -312,7 +315,7 @@ impl PolledTarget {
             too_long: 0,
         };
         teller.events.summary(&mut teller.lines, &snapshot, facts);
-        if settings.details != SessionDetails::None || settings.lifecycle {
+        if settings.details != SessionDetails::None {
             teller.sessions(&snapshot, &mut self.known, settings, time.wall).await?;
         }
         if teller.too_long > 0 {
