@@ -34,6 +34,8 @@ pub enum Exit {
     Failed,
     /// The configuration is wrong; nothing was polled.
     Config,
+    /// The arguments do not fit the configuration.
+    Usage,
 }
 
 impl From<Exit> for process::ExitCode {
@@ -41,6 +43,7 @@ impl From<Exit> for process::ExitCode {
         Self::from(match exit {
             Exit::Done => 0,
             Exit::Failed => 1,
+            Exit::Usage => 2,
             // EX_CONFIG of sysexits.h.
             Exit::Config => 78,
         })
@@ -90,6 +93,7 @@ pub fn run(cli: Cli) -> Exit {
             tracing::error!("{error}");
             match error {
                 CommandError::Config(_) | CommandError::Start(_) => Exit::Config,
+                CommandError::Usage(_) => Exit::Usage,
                 _ => Exit::Failed,
             }
         }

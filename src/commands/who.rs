@@ -223,7 +223,7 @@ impl Found {
                 &session.virtual_proxy,
                 &session.session_id,
             ])
-            .map_err(io::Error::from)?;
+            .map_err(io_error)?;
         }
         csv.flush()
     }
@@ -257,6 +257,14 @@ impl ConnectedSession {
             Some(user_id) => format!("{}\\{user_id}", self.user_directory),
             None => format!("{}\\(not named)", self.user_directory),
         }
+    }
+}
+
+/// The operating system's error, so that a reader that left is known as that.
+fn io_error(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        kind => io::Error::other(format!("{kind:?}")),
     }
 }
 

@@ -1,0 +1,119 @@
+//! Why TLS failed, and what to do.
+
+use jiff::Timestamp;
+use rustls::{AlertDescription, CertificateError, Error};
+
+use super::{CertificateFacts, Witness};
+use crate::{
+    proxy::{Category, Failure},
+    target::TlsSettings,
+};
+
+/// Turns what rustls says into a failure. `dialled` is the host without port.
+pub fn explain(error: &Error, dialled: &str, settings: &TlsSettings, witness: &Witness) -> Failure {
+    let shown = witness.certificate();
+    match error {
+        Error::InvalidCertificate(error) => certificate(error, dialled, settings, shown.as_deref()),
+        Error::AlertReceived(alert) => self::alert(*alert),
+        Error::PeerIncompatible(_) => no_common_suite(error),
+        Error::InvalidMessage(_) => {
+            Failure::new(Category::TlsError, format!("the port does not speak TLS: {error}"))
+                .hint("is the port right? The session API answers on 4243 by default")
+        }
+        error => Failure::new(Category::TlsError, format!("TLS failed: {error}"))
+            .hint("`qlik-sessions check` shows each step of the connection"),
+    }
+    .whole_server()
+}
+
+fn certificate(
+    error: &CertificateError,
+    dialled: &str,
+    settings: &TlsSettings,
+    shown: Option<&CertificateFacts>,
+) -> Failure {
+    let failure = |message: String| Failure::new(Category::CertificateError, message);
+    let issuer = shown.map_or("an unknown CA", |shown| shown.issuer.as_str());
+    let ca = settings
+        .files
+        .ca
+        .as_ref()
+        .map_or_else(String::new, |path| format!(" ({})", path.display()));
+    match error {
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => failure(format!(
+            "the server's certificate is signed by `{issuer}`, and that is not the CA in clientCertCA"
+        ))
+        .hint(format!(
+            "clientCertCA{ca} is of another site or was renewed: export root.pem again from the QMC of the site that this server belongs to"
+        )),
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            wrong_name(dialled, settings, shown)
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            let since = shown.map_or_else(String::new, |shown| format!(" since {}", day(shown.not_after)));
+            failure(format!("the server's certificate is expired{since}"))
+                .hint("renew the server's certificate in the QMC (Certificates), and restart its proxy service; or is the clock of this machine wrong?")
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            let from = shown.map_or_else(String::new, |shown| format!(" before {}", day(shown.not_before)));
+            failure(format!("the server's certificate is not valid{from}"))
+                .hint("is the clock of this machine, or of the server, wrong?")
+        }
+        error => failure(format!("the server's certificate, signed by `{issuer}`, is not accepted: {error}"))
+            .hint("renew the server's certificate in the QMC; `rejectUnauthorized: false` for this server under `sessionSource.servers` takes any certificate"),
+    }
+}
+
+fn wrong_name(dialled: &str, settings: &TlsSettings, shown: Option<&CertificateFacts>) -> Failure {
+    let names = shown.map(CertificateFacts::names).unwrap_or_default();
+    let (wanted, wanted_by) = match &settings.server_name {
+        Some(name) => (name.as_str(), " (tlsServerName)"),
+        None => (dialled, ""),
+    };
+    let failure = |message: String| Failure::new(Category::CertificateError, message);
+    let Some(name) = names.first() else {
+        return failure(format!(
+            "the server's certificate names no host, and `{wanted}`{wanted_by} is looked for"
+        ))
+        .hint("renew the server's certificate in the QMC");
+    };
+    failure(format!(
+        "the server's certificate is not for `{wanted}`{wanted_by}; it is for: {}",
+        names.join(", ")
+    ))
+    .hint(format!(
+        "dial the server by that name in `userSessions.host`, or set `tlsServerName: {name}` for this server under `sessionSource.servers`"
+    ))
+}
+
+/// What the server says in a TLS alert.
+fn alert(alert: AlertDescription) -> Failure {
+    match alert {
+        AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity | AlertDescription::ProtocolVersion => {
+            no_common_suite(&Error::AlertReceived(alert))
+        }
+        AlertDescription::BadCertificate
+        | AlertDescription::UnsupportedCertificate
+        | AlertDescription::CertificateRevoked
+        | AlertDescription::CertificateExpired
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::UnknownCA
+        | AlertDescription::AccessDenied
+        | AlertDescription::CertificateRequired
+        | AlertDescription::DecryptError => {
+            Failure::new(Category::AuthError, format!("the server does not accept our client certificate: TLS alert {alert:?}"))
+                .hint("were clientCert and clientCertKey exported from this site's QMC, and is the certificate still valid? `qlik-sessions check` shows its dates")
+        }
+        alert => Failure::new(Category::TlsError, format!("the server ended the TLS handshake: alert {alert:?}"))
+            .hint("see the Schannel events in the server's Windows event log"),
+    }
+}
+
+fn no_common_suite(error: &Error) -> Failure {
+    Failure::new(Category::TlsError, format!("no TLS version and cipher suite in common with the server: {error}"))
+        .hint("Windows Server 2012 and 2012 R2 offer only CBC suites, which are not supported; Windows Server 2016 or later offers TLS 1.2 with ECDHE_RSA and GCM (see SSL Cipher Suite Order in the group policy)")
+}
+
+fn day(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d").to_string()
+}

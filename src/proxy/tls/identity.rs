@@ -1,0 +1,340 @@
+//! Certificates and keys as they lie on disk: PEM as the QMC exports it, DER,
+//! and PKCS#12 as Windows does.
+
+use std::{
+    fs::{self, File},
+    io::Read,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
+
+use p12_keystore::{KeyStore, Pkcs12ImportPolicy};
+use pem::Pem;
+use rustls::{
+    RootCertStore,
+    crypto::ring::sign::any_supported_type,
+    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
+    sign::SigningKey,
+};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::{CertificateFacts, encrypted};
+use crate::{config::PASSPHRASE_VARIABLE, target::CertificateFiles};
+
+/// Largest certificate or key file, in bytes.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+const EXPORT: &str = "export the certificates again from the QMC (Certificates, file format: Platform independent PEM)";
+
+/// What is wrong with a certificate or key file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {message} ({hint})", path.display())]
+pub struct FileProblem {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong, and which key of the configuration names the file.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
+}
+
+impl FileProblem {
+    pub(super) fn new(path: &Path, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { path: path.to_owned(), message: message.into(), hint: hint.into() }
+    }
+}
+
+/// Who we are: the client certificate, and the key that goes with it.
+#[derive(Debug)]
+pub struct Identity {
+    pub(super) chain: Vec<CertificateDer<'static>>,
+    pub(super) key: Arc<dyn SigningKey>,
+    certificate: CertificateFacts,
+}
+
+impl Identity {
+    /// Reads `clientCert` and `clientCertKey`, or a PKCS#12 file that holds both.
+    ///
+    /// # Errors
+    /// Where a file cannot be read, holds something else, needs another
+    /// passphrase, or key and certificate do not belong together.
+    pub fn load(files: &CertificateFiles) -> Result<Self, FileProblem> {
+        let path = &files.client_cert;
+        let bytes = read(path, "clientCert")?;
+        let (chain, key) = if looks_like_pem(&bytes) {
+            let chain = certificates(path, &bytes, "clientCert")?;
+            (chain, private_key(files)?)
+        } else if X509Certificate::from_der(&bytes).is_ok() {
+            (vec![CertificateDer::from(bytes)], private_key(files)?)
+        } else {
+            pkcs12(path, &bytes, files)?
+        };
+        let key_path = files.client_key.as_ref().unwrap_or(path);
+        let key = any_supported_type(&key).map_err(|error| {
+            FileProblem::new(key_path, format!("the private key cannot be used: {error}"), EXPORT)
+        })?;
+        let certificate = CertificateFacts::from_der(&chain[0]).ok_or_else(|| {
+            FileProblem::new(path, "clientCert holds no valid certificate", EXPORT)
+        })?;
+        belong_together(files, &chain[0], key.as_ref())?;
+        Ok(Self { chain, key, certificate })
+    }
+
+    /// What the certificate says of itself.
+    pub fn certificate(&self) -> &CertificateFacts {
+        &self.certificate
+    }
+}
+
+/// Whom we trust: the roots in `clientCertCA`, and nobody else.
+#[derive(Debug)]
+pub struct Roots {
+    pub(super) store: Arc<RootCertStore>,
+    facts: Vec<CertificateFacts>,
+}
+
+impl Roots {
+    /// Reads `clientCertCA`.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, or holds no certificate.
+    pub fn load(files: &CertificateFiles) -> Result<Self, FileProblem> {
+        let path = files.ca.as_deref().unwrap_or(Path::new("clientCertCA"));
+        let bytes = read(path, "clientCertCA")?;
+        let certificates = if looks_like_pem(&bytes) {
+            certificates(path, &bytes, "clientCertCA")?
+        } else {
+            vec![CertificateDer::from(bytes)]
+        };
+        let mut store = RootCertStore::empty();
+        let mut facts = Vec::new();
+        for certificate in certificates {
+            facts.extend(CertificateFacts::from_der(&certificate));
+            store.add(certificate).map_err(|error| {
+                FileProblem::new(
+                    path,
+                    format!("clientCertCA holds no valid certificate: {error}"),
+                    EXPORT,
+                )
+            })?;
+        }
+        Ok(Self { store: Arc::new(store), facts })
+    }
+
+    /// What the root certificates say of themselves.
+    pub fn certificates(&self) -> &[CertificateFacts] {
+        &self.facts
+    }
+}
+
+/// When the files of a set were written, and how large they are: where that
+/// changes, they were renewed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileStamp(Vec<Option<(SystemTime, u64)>>);
+
+/// The stamp of a set's files.
+pub fn stamp(files: &CertificateFiles) -> FileStamp {
+    let of = |path: &PathBuf| {
+        let metadata = fs::metadata(path).ok()?;
+        Some((metadata.modified().ok()?, metadata.len()))
+    };
+    let paths = [Some(&files.client_cert), files.client_key.as_ref(), files.ca.as_ref()];
+    FileStamp(paths.into_iter().flatten().map(of).collect())
+}
+
+/// The files with a private key that everyone on this machine may read.
+pub fn files_readable_by_everyone(files: &CertificateFiles) -> Vec<PathBuf> {
+    let key = files.client_key.as_ref().unwrap_or(&files.client_cert);
+    Some(key).filter(|path| everyone_may_read(path)).cloned().into_iter().collect()
+}
+
+#[cfg(unix)]
+fn everyone_may_read(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
+}
+
+/// Windows' access lists are more than a few bits; its administrators look there.
+#[cfg(not(unix))]
+fn everyone_may_read(_path: &Path) -> bool {
+    false
+}
+
+fn read(path: &Path, key: &str) -> Result<Vec<u8>, FileProblem> {
+    let problem = |error: std::io::Error| {
+        FileProblem::new(
+            path,
+            format!("{key} cannot be read: {error}"),
+            format!(
+                "is the path in `cert.{key}` right? Relative paths start at the configuration file's folder"
+            ),
+        )
+    };
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(problem)?;
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(problem)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(FileProblem::new(
+            path,
+            format!("{key} is too large for a certificate"),
+            EXPORT,
+        ));
+    }
+    if bytes.is_empty() {
+        return Err(FileProblem::new(path, format!("{key} is empty"), EXPORT));
+    }
+    Ok(bytes)
+}
+
+fn looks_like_pem(bytes: &[u8]) -> bool {
+    bytes.windows(11).any(|window| window == b"-----BEGIN ")
+}
+
+fn blocks(path: &Path, bytes: &[u8], key: &str) -> Result<Vec<Pem>, FileProblem> {
+    pem::parse_many(bytes)
+        .map_err(|error| FileProblem::new(path, format!("{key} is damaged PEM: {error}"), EXPORT))
+}
+
+fn certificates(
+    path: &Path,
+    bytes: &[u8],
+    key: &str,
+) -> Result<Vec<CertificateDer<'static>>, FileProblem> {
+    let blocks = blocks(path, bytes, key)?;
+    let certificates: Vec<_> = blocks
+        .iter()
+        .filter(|block| {
+            matches!(block.tag(), "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE")
+        })
+        .map(|block| CertificateDer::from(block.contents().to_vec()))
+        .collect();
+    if certificates.is_empty() {
+        let message = if blocks.iter().any(|block| block.tag().ends_with("PRIVATE KEY")) {
+            format!("{key} holds a private key and no certificate")
+        } else {
+            format!("{key} holds no certificate")
+        };
+        return Err(FileProblem::new(
+            path,
+            message,
+            "are the paths in `cert` swapped? client.pem holds the certificate, client_key.pem the key, root.pem the CA",
+        ));
+    }
+    Ok(certificates)
+}
+
+fn private_key(files: &CertificateFiles) -> Result<PrivateKeyDer<'static>, FileProblem> {
+    let Some(path) = &files.client_key else {
+        return Err(FileProblem::new(
+            &files.client_cert,
+            "clientCertKey is missing, and clientCert is no PKCS#12 file that holds the key too",
+            "set `cert.clientCertKey` to client_key.pem",
+        ));
+    };
+    let bytes = read(path, "clientCertKey")?;
+    if !looks_like_pem(&bytes) {
+        return PrivateKeyDer::try_from(bytes)
+            .map_err(|_| FileProblem::new(path, "clientCertKey is neither PEM nor DER", EXPORT));
+    }
+    let blocks = blocks(path, &bytes, "clientCertKey")?;
+    let Some(block) = blocks.iter().find(|block| block.tag().ends_with("PRIVATE KEY")) else {
+        return Err(FileProblem::new(
+            path,
+            "clientCertKey holds no private key",
+            "are the paths in `cert` swapped? client_key.pem holds the key",
+        ));
+    };
+    let passphrase = files.passphrase.as_ref().map(|passphrase| passphrase.expose());
+    encrypted::private_key(block, passphrase).map_err(|trouble| key_problem(path, &trouble))
+}
+
+fn key_problem(path: &Path, trouble: &encrypted::Trouble) -> FileProblem {
+    use encrypted::Trouble;
+    let hint = match trouble {
+        Trouble::PassphraseMissing | Trouble::WrongPassphrase => {
+            format!(
+                "set the environment variable {PASSPHRASE_VARIABLE}, or `cert.clientCertPassphrase`, to the password given at the export"
+            )
+        }
+        Trouble::Unsupported(_) => {
+            format!(
+                "convert the key: openssl pkcs8 -topk8 -v2 aes-256-cbc -in {} -out client_key_new.pem",
+                path.display()
+            )
+        }
+        Trouble::Damaged(_) => EXPORT.to_owned(),
+    };
+    FileProblem::new(path, trouble.to_string(), hint)
+}
+
+type ChainAndKey = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+fn pkcs12(path: &Path, bytes: &[u8], files: &CertificateFiles) -> Result<ChainAndKey, FileProblem> {
+    if bytes.first() != Some(&0x30) {
+        return Err(FileProblem::new(
+            path,
+            "clientCert is neither PEM, DER nor PKCS#12 (pfx)",
+            EXPORT,
+        ));
+    }
+    let passphrase = files.passphrase.as_ref().map_or("", |passphrase| passphrase.expose());
+    let store =
+        KeyStore::from_pkcs12(bytes, passphrase, Pkcs12ImportPolicy::Relaxed).map_err(|error| {
+            use encrypted::Trouble;
+            match error {
+                p12_keystore::error::Error::MacError(_) if files.passphrase.is_none() => {
+                    key_problem(path, &Trouble::PassphraseMissing)
+                }
+                p12_keystore::error::Error::MacError(_) => {
+                    key_problem(path, &Trouble::WrongPassphrase)
+                }
+                error => FileProblem::new(
+                    path,
+                    format!("the PKCS#12 file cannot be used: {error}"),
+                    EXPORT,
+                ),
+            }
+        })?;
+    let Some((_, entry)) = store.private_key_chain() else {
+        return Err(FileProblem::new(
+            path,
+            "the PKCS#12 file holds no private key",
+            "export it again with its private key",
+        ));
+    };
+    let chain = entry
+        .certs()
+        .iter()
+        .map(|certificate| CertificateDer::from(certificate.as_der().to_vec()))
+        .collect::<Vec<_>>();
+    if chain.is_empty() {
+        return Err(FileProblem::new(path, "the PKCS#12 file holds no certificate", EXPORT));
+    }
+    let key = PrivatePkcs8KeyDer::from(entry.key().as_der().to_vec());
+    Ok((chain, key.into()))
+}
+
+/// Two files of different exports are an easy mistake, and the server's answer
+/// to it explains nothing.
+fn belong_together(
+    files: &CertificateFiles,
+    certificate: &CertificateDer<'_>,
+    key: &dyn SigningKey,
+) -> Result<(), FileProblem> {
+    let (Some(public), Ok((_, parsed))) =
+        (key.public_key(), X509Certificate::from_der(certificate))
+    else {
+        return Ok(());
+    };
+    if parsed.tbs_certificate.subject_pki.raw == public.as_ref() {
+        return Ok(());
+    }
+    Err(FileProblem::new(
+        files.client_key.as_ref().unwrap_or(&files.client_cert),
+        format!(
+            "the private key does not belong to the certificate {}",
+            files.client_cert.display()
+        ),
+        "take client.pem and client_key.pem from one and the same export",
+    ))
+}
