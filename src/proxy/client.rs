@@ -114,14 +114,15 @@ impl ProxyClient {
         virtual_proxy: &VirtualProxy,
         deadline: Instant,
     ) -> Result<Answer, Failure> {
-        let deadline = deadline.min(Instant::now() + self.settings.timeout);
+        let asked = Instant::now();
+        let deadline = deadline.min(asked + self.settings.timeout);
         match timeout_at(deadline, self.ask_twice(virtual_proxy)).await {
             Ok(Ok(answer)) => {
                 self.answered.set(true);
                 Ok(answer)
             }
             Ok(Err(failure)) => Err(failure),
-            Err(_) => Err(explain::no_answer_in_time(self.settings.timeout)),
+            Err(_) => Err(explain::no_answer_in_time(asked.elapsed())),
         }
     }
 

@@ -48,7 +48,15 @@ fn root_cause(error: &dyn Error) -> String {
     while let Some(source) = error.source() {
         error = source;
     }
-    error.to_string()
+    without_link(error.to_string())
+}
+
+/// rustls appends the address of a page for programmers.
+fn without_link(mut words: String) -> String {
+    if let Some(at) = words.find(": https://docs.rs/") {
+        words.truncate(at);
+    }
+    words
 }
 
 /// Whether a connection was closed before it brought an answer.
@@ -99,7 +107,7 @@ fn io_failure(error: &io::Error, server: &Server) -> Failure {
         io::ErrorKind::ConnectionReset
         | io::ErrorKind::ConnectionAborted
         | io::ErrorKind::BrokenPipe
-        | io::ErrorKind::UnexpectedEof => closed_early(error.to_string(), server),
+        | io::ErrorKind::UnexpectedEof => closed_early(without_link(error.to_string()), server),
         io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
             Failure::new(Category::Timeout, format!("{address}: {error}"))
                 .hint("is the server up, and does a firewall let this machine through to the port?")
@@ -114,10 +122,11 @@ fn closed_early(words: String, server: &Server) -> Failure {
 }
 
 /// The time of the whole request is over.
-pub fn no_answer_in_time(timeout: Duration) -> Failure {
+pub fn no_answer_in_time(waited: Duration) -> Failure {
+    let waited = Duration::from_millis(u64::try_from(waited.as_millis()).unwrap_or(u64::MAX));
     Failure::new(
         Category::Timeout,
-        format!("no complete answer within {}", humantime::format_duration(timeout)),
+        format!("no complete answer within {}", humantime::format_duration(waited)),
     )
     .hint("is the proxy service overloaded or starting? `sessionSource.timeout` sets how long to wait, in ms")
 }
