@@ -50,6 +50,6 @@ mod tests {
             &["session", "2026-11-23T17:34:00.713Z", "sense1", "/sales"],
             &["s1", "LAB", "goran"],
         );
-        assert_eq!(std::str::from_utf8(id.as_bytes()), Ok("PLACEHOLDER"));
+        assert_eq!(std::str::from_utf8(id.as_bytes()), Ok("54a7dcf965ae9f310a6b75f81a0d9e14"));
     }
 }

@@ -5,4 +5,4 @@ mod known;
 mod state;
 
 pub use known::{Gone, Known, Seen};
-pub use state::{SavedTarget, StateError, StateFile, TargetId};
+pub use state::{Saved, SavedTarget, StateError, StateFile, TargetId};

@@ -3,6 +3,11 @@
 //! It is written to a second file that then takes its place, so that a crash
 //! leaves the old or the new one and never half of one. A lock file beside it
 //! keeps a second program away.
+//!
+//! A poll that found changes is saved twice: with the lines that tell them
+//! before they are sent, and without when they are out. A crash in between
+//! sends the very same lines again, ids included: a start is never lost, and
+//! never without its end.
 
 use std::{
     borrow::Cow,
@@ -43,6 +48,15 @@ pub struct SavedTarget {
     pub consecutive_failures: u64,
 }
 
+/// What the state file held.
+#[derive(Debug, Default)]
+pub struct Saved {
+    /// Each target by its id.
+    pub targets: HashMap<TargetId, SavedTarget>,
+    /// Lines that may not have reached the reader.
+    pub untold: String,
+}
+
 /// Why the state file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
@@ -75,6 +89,8 @@ pub struct StateFile {
 struct Document<'a> {
     format: Cow<'a, str>,
     version: u32,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    untold: Cow<'a, str>,
     #[serde(borrow)]
     targets: Vec<TargetRecord<'a>>,
 }
@@ -104,11 +120,11 @@ impl StateFile {
     ///
     /// # Errors
     /// Where another program uses it, or the operating system refuses.
-    pub fn open(path: &Path) -> Result<(Self, HashMap<TargetId, SavedTarget>), StateError> {
+    pub fn open(path: &Path) -> Result<(Self, Saved), StateError> {
         let lock = lock(path)?;
         let state = Self { path: path.to_owned(), _lock: lock };
         let saved = match state.read()? {
-            None => HashMap::new(),
+            None => Saved::default(),
             Some(bytes) => match decode(&bytes) {
                 Ok(saved) => saved,
                 Err(why) => {
@@ -118,7 +134,7 @@ impl StateFile {
                         path.display(),
                         aside.display()
                     );
-                    HashMap::new()
+                    Saved::default()
                 }
             },
         };
@@ -147,18 +163,20 @@ impl StateFile {
         Ok(aside)
     }
 
-    /// Saves what is known of every target. Only the caller knows that the
-    /// events which tell it are out.
+    /// Saves what is known of every target, and the lines that tell it as long as
+    /// they are not out.
     ///
     /// # Errors
     /// Where the operating system refuses; the file then holds what it held.
     pub fn save<'a>(
         &self,
         targets: impl Iterator<Item = (&'a TargetId, &'a Known, u64)>,
+        untold: &str,
     ) -> Result<(), StateError> {
         let temporary = beside(&self.path, ".new");
         let targets = targets.map(|(id, known, failures)| record(id, known, failures)).collect();
-        let document = Document { format: Cow::Borrowed(FORMAT), version: VERSION, targets };
+        let document =
+            Document { format: FORMAT.into(), version: VERSION, untold: untold.into(), targets };
         write_durably(&temporary, &document).map_err(self.error("written"))?;
         fs::rename(&temporary, &self.path).map_err(self.error("replaced"))?;
         sync_folder(&self.path);
@@ -186,7 +204,7 @@ fn record<'a>(id: &'a TargetId, known: &'a Known, consecutive_failures: u64) -> 
 }
 
 /// Reads a document, or says in a few words why it cannot.
-fn decode(bytes: &[u8]) -> Result<HashMap<TargetId, SavedTarget>, String> {
+fn decode(bytes: &[u8]) -> Result<Saved, String> {
     #[derive(Deserialize)]
     struct Head {
         format: String,
@@ -205,11 +223,11 @@ fn decode(bytes: &[u8]) -> Result<HashMap<TargetId, SavedTarget>, String> {
     }
     let document: Document<'_> =
         serde_json::from_slice(bytes).map_err(|error| format!("is damaged ({error})"))?;
-    Ok(document
+    let targets = document
         .targets
         .iter()
-        .map(|record| (TargetId(record.target.to_string()), restore(record)))
-        .collect())
+        .map(|record| (TargetId(record.target.to_string()), restore(record)));
+    Ok(Saved { targets: targets.collect(), untold: document.untold.into_owned() })
 }
 
 fn restore(record: &TargetRecord<'_>) -> SavedTarget {

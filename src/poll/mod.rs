@@ -8,7 +8,7 @@ mod schedule;
 mod servers;
 mod survey;
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -25,7 +25,7 @@ use crate::{
         Lifetime, Lines, SessionEvent, SessionKeys, SiteCounts, SummaryFacts, TargetEvents,
         TargetKeys, site_summary,
     },
-    lifecycle::{Known, SavedTarget, StateError, StateFile, TargetId},
+    lifecycle::{Known, Saved, SavedTarget, StateError, StateFile, TargetId},
     output::{CHUNK_BYTES, Closed, Output},
     proxy::{CredentialsError, Failure},
     snapshot::{Body, Person, Rules, Snapshot},
@@ -72,6 +72,8 @@ pub struct Poller {
     requests: Semaphore,
     targets: Vec<PolledTarget>,
     state: Option<StateFile>,
+    /// Lines of an earlier run that may not have reached the reader.
+    untold: String,
 }
 
 /// What a poll needs to know of the configuration.
@@ -81,6 +83,8 @@ struct Settings {
     lifecycle: bool,
     max_line_bytes: usize,
     interval: Duration,
+    /// Changes are saved before they are told.
+    keeps_state: bool,
 }
 
 struct PolledTarget {
@@ -118,9 +122,11 @@ impl PollTime {
     }
 }
 
-/// What one target adds to the site's summary.
+/// What one target adds to the poll as a whole.
 #[derive(Default)]
-struct TargetCounts {
+struct Polled {
+    /// Lines that are to be saved before they are sent.
+    changes: Vec<u8>,
     failed: bool,
     session_count: usize,
     excluded_session_count: usize,
@@ -139,7 +145,7 @@ impl Poller {
                 let (state, saved) = StateFile::open(path)?;
                 (Some(state), saved)
             }
-            None => (None, HashMap::new()),
+            None => (None, Saved::default()),
         };
         let targets = config
             .targets
@@ -147,7 +153,7 @@ impl Poller {
             .map(|target| {
                 let id = TargetId::from(target);
                 let SavedTarget { known, consecutive_failures } =
-                    saved.remove(&id).unwrap_or_default();
+                    saved.targets.remove(&id).unwrap_or_default();
                 PolledTarget {
                     target: target.clone(),
                     id,
@@ -165,10 +171,12 @@ impl Poller {
                 lifecycle: config.options.lifecycle,
                 max_line_bytes: config.options.max_line_bytes,
                 interval: config.polling_interval,
+                keeps_state: state.is_some(),
             },
             servers,
             requests: Semaphore::new(config.options.concurrency),
             targets,
+            untold: saved.untold,
             state,
         })
     }
@@ -183,34 +191,60 @@ impl Poller {
         output: &Output,
         polls_skipped: u64,
     ) -> Result<PollReport, PollError> {
+        self.tell_untold(output).await?;
         self.servers.begin_poll();
         let time = PollTime::now(self.settings.interval);
         let Self { settings, servers, requests, targets, .. } = self;
         let polled =
             targets.iter_mut().map(|target| target.poll(settings, servers, requests, time, output));
         let mut site = SiteCounts { polls_skipped, ..SiteCounts::default() };
-        for counts in join_all(polled).await {
-            site.add(counts?);
+        let mut changes = Vec::new();
+        for told in join_all(polled).await {
+            let mut told = told?;
+            changes.append(&mut told.changes);
+            site.add(told);
         }
+        self.tell_changes(changes, output).await?;
         site.certificates = self.servers.certificate_dates();
         let mut lines = Lines::new(self.settings.max_line_bytes);
         site_summary(&mut lines, time.wall, &site, time.elapsed_ms());
         output.send(lines.take()).await?;
         self.servers.warn_of_expiry(time.wall);
-        self.save(output).await?;
+        if self.state.is_some() {
+            output.flushed().await?;
+            self.save("")?;
+        }
         Ok(PollReport { targets_failed: site.targets_failed })
     }
 
-    /// Keeps what was seen, once the events that tell it are out: a crash in
-    /// between repeats events under the same ids, and loses none.
-    async fn save(&self, output: &Output) -> Result<(), PollError> {
+    /// Sends what an earlier run saved and perhaps did not send.
+    async fn tell_untold(&mut self, output: &Output) -> Result<(), PollError> {
+        let untold = std::mem::take(&mut self.untold);
+        if !untold.is_empty() {
+            output.send(untold.into_bytes()).await?;
+            output.flushed().await?;
+            self.save("")?;
+        }
+        Ok(())
+    }
+
+    /// Saves the changes, then sends them: a crash in between repeats them under
+    /// the same ids, and loses none.
+    async fn tell_changes(&self, changes: Vec<u8>, output: &Output) -> Result<(), PollError> {
+        if !changes.is_empty() {
+            self.save(&String::from_utf8_lossy(&changes))?;
+            output.send(changes).await?;
+        }
+        Ok(())
+    }
+
+    fn save(&self, untold: &str) -> Result<(), StateError> {
         let Some(state) = &self.state else { return Ok(()) };
-        output.flushed().await?;
         let targets = self
             .targets
             .iter()
             .map(|target| (&target.id, &target.known, target.consecutive_failures));
-        Ok(state.save(targets)?)
+        state.save(targets, untold)
     }
 }
 
@@ -221,7 +255,7 @@ fn shares_its_name(target: &Target, targets: &[Target]) -> bool {
 }
 
 impl SiteCounts {
-    fn add(&mut self, target: TargetCounts) {
+    fn add(&mut self, target: Polled) {
         self.targets += 1;
         self.targets_failed += usize::from(target.failed);
         self.session_count += target.session_count;
@@ -238,7 +272,7 @@ impl PolledTarget {
         requests: &Semaphore,
         time: PollTime,
         output: &Output,
-    ) -> Result<TargetCounts, Closed> {
+    ) -> Result<Polled, Closed> {
         let server = servers.get(self.server);
         let answer = server.sessions(&self.target.virtual_proxy, requests, time.deadline).await;
         let duration_ms = time.elapsed_ms();
@@ -262,7 +296,7 @@ impl PolledTarget {
         settings: &Settings,
         time: PollTime,
         output: &Output,
-    ) -> Result<TargetCounts, Closed> {
+    ) -> Result<Polled, Closed> {
         self.consecutive_failures += 1;
         if self.consecutive_failures == 1 {
             tracing::warn!("{}: {failure}", self.target);
@@ -283,7 +317,7 @@ impl PolledTarget {
             self.consecutive_failures,
         );
         output.send(lines.take()).await?;
-        Ok(TargetCounts { failed: true, ..TargetCounts::default() })
+        Ok(Polled { failed: true, ..Polled::default() })
     }
 
     async fn answered(
@@ -293,7 +327,7 @@ impl PolledTarget {
         settings: &Settings,
         time: PollTime,
         output: &Output,
-    ) -> Result<TargetCounts, Closed> {
+    ) -> Result<Polled, Closed> {
         if self.consecutive_failures > 0 {
             tracing::info!(
                 "{}: answers again after {} failed polls",
@@ -302,7 +336,8 @@ impl PolledTarget {
             );
             self.consecutive_failures = 0;
         }
-        let counts = TargetCounts {
+        let mut polled = Polled {
+            changes: Vec::new(),
             failed: false,
             session_count: snapshot.sessions.len(),
             excluded_session_count: snapshot.excluded_session_count,
@@ -311,6 +346,7 @@ impl PolledTarget {
         let mut teller = Teller {
             events: TargetEvents::new(&self.keys, time.wall),
             lines: Lines::new(settings.max_line_bytes),
+            changes: settings.keeps_state.then(|| Lines::new(settings.max_line_bytes)),
             output,
             too_long: 0,
         };
@@ -326,7 +362,8 @@ impl PolledTarget {
             );
         }
         output.send(teller.lines.take()).await?;
-        Ok(counts)
+        polled.changes = teller.changes.map(|mut changes| changes.take()).unwrap_or_default();
+        Ok(polled)
     }
 }
 
@@ -335,6 +372,8 @@ impl PolledTarget {
 struct Teller<'a> {
     events: TargetEvents<'a>,
     lines: Lines,
+    /// Starts and ends, where they have to wait until they are saved.
+    changes: Option<Lines>,
     output: &'a Output,
     /// Events that were longer than a line may be.
     too_long: usize,
@@ -381,7 +420,11 @@ impl Teller<'_> {
         attributes: Option<&crate::snapshot::Attributes>,
         lifetime: &Lifetime,
     ) -> Result<(), Closed> {
-        if !self.events.session(&mut self.lines, event, keys, attributes, Some(lifetime)) {
+        let lines = match &mut self.changes {
+            Some(changes) if event != SessionEvent::Session => changes,
+            _ => &mut self.lines,
+        };
+        if !self.events.session(lines, event, keys, attributes, Some(lifetime)) {
             self.too_long += 1;
         }
         if self.lines.len() >= CHUNK_BYTES {

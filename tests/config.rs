@@ -1,0 +1,314 @@
+//! The configuration file: Butler SOS's unchanged, the smallest, and all that
+//! is wrong in a bad one.
+
+mod support;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use qlik_sessions::{
+    config::{Config, SessionDetails},
+    target::{ProxyAddress, VirtualProxy},
+};
+use support::{Finished, program};
+use tempfile::TempDir;
+
+const SMALLEST: &str = r#"
+Butler-SOS:
+  cert: {clientCert: client.pem, clientCertKey: client_key.pem, clientCertCA: root.pem}
+  userSessions: {enableSessionExtract: true, pollingInterval: 30000}
+  serversToMonitor:
+    servers:
+      - host: sense1.company.com
+        userSessions: {enable: true, host: "sense1.company.com:4243", virtualProxies: [{virtualProxy: /}]}
+"#;
+
+fn parse(text: &str) -> Config {
+    Config::parse(Path::new("folder/config.yaml"), text).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn problems(text: &str) -> String {
+    match Config::parse(Path::new("config.yaml"), text) {
+        Ok(_) => panic!("the configuration is taken"),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn warnings(text: &str) -> Vec<String> {
+    parse(text).warnings.iter().map(ToString::to_string).collect()
+}
+
+fn written(text: impl AsRef<[u8]>) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("config.yaml");
+    fs::write(&path, text).expect("the configuration is written");
+    (folder, path)
+}
+
+fn once(path: &Path) -> Finished {
+    let mut command = program();
+    command.arg("once").arg("-c").arg(path);
+    Finished::of(command)
+}
+
+#[test]
+fn a_butler_sos_file_is_read_unchanged() {
+    let text = include_str!("fixtures/butler-sos.yaml");
+    assert!(text.lines().count() > 300);
+    let config = parse(text);
+    assert_eq!(config.warnings, []);
+    assert_eq!(config.polling_interval, Duration::from_secs(30));
+    let targets: Vec<String> = config.targets.iter().map(ToString::to_string).collect();
+    assert_eq!(targets, ["sense1 /", "sense1 /hdr", "sense1 /sales", "sense2 /finance"]);
+    let server = &config.targets[0].server;
+    assert_eq!(server.host, "sense1.example.com");
+    assert_eq!(server.description.as_deref(), Some("Central node"));
+    assert_eq!(server.tags["server-type"], "virtual");
+    assert_eq!(server.tls.files.client_cert, Path::new("folder/client.pem"));
+    assert!(config.targets[3].server.tags.is_empty());
+    assert!(config.exclude[1].matches("internal", "SA_scheduler"));
+}
+
+#[test]
+fn the_smallest_file_has_the_defaults() {
+    let config = parse(SMALLEST);
+    assert_eq!(config.warnings, []);
+    assert_eq!(config.targets[0].server.name, "sense1.company.com");
+    assert!(config.targets[0].server.tls.verify);
+    assert_eq!(config.options.timeout, Duration::from_secs(5));
+    assert_eq!(config.options.session_details, SessionDetails::Snapshot);
+    assert!(config.options.state_file.is_none());
+}
+
+#[test]
+fn both_files_fit_the_schema_that_is_printed() {
+    let mut command = program();
+    command.args(["schema", "config"]);
+    let schema: serde_json::Value =
+        serde_json::from_str(&Finished::of(command).stdout).expect("JSON");
+    let validator = jsonschema::validator_for(&schema).expect("a schema");
+    for text in [SMALLEST, include_str!("fixtures/butler-sos.yaml")] {
+        let document: serde_json::Value = serde_yaml::from_str(text).expect("YAML");
+        assert!(
+            validator.is_valid(&document),
+            "{:#?}",
+            validator.iter_errors(&document).collect::<Vec<_>>()
+        );
+    }
+}
+
+#[test]
+fn virtual_proxies_are_normalised_and_encoded() {
+    for (written, normalised, path) in [
+        ("", "/", "/qps/session"),
+        ("/", "/", "/qps/session"),
+        ("sales", "/sales", "/qps/sales/session"),
+        ("/sales/", "/sales", "/qps/sales/session"),
+        ("//a//b/", "/a/b", "/qps/a/b/session"),
+        ("/å b", "/å b", "/qps/%C3%A5%20b/session"),
+        ("a.b-c_d~e", "/a.b-c_d~e", "/qps/a.b-c_d~e/session"),
+    ] {
+        let virtual_proxy = VirtualProxy::new(written);
+        assert_eq!(virtual_proxy.as_str(), normalised);
+        assert_eq!(virtual_proxy.session_path(), path);
+    }
+}
+
+#[test]
+fn proxy_addresses_are_parsed() {
+    for (written, host, port, authority) in [
+        ("sense1", "sense1", 4243, "sense1:4243"),
+        ("Sense1.Company.com:443", "sense1.company.com", 443, "sense1.company.com:443"),
+        ("10.0.0.7:4243", "10.0.0.7", 4243, "10.0.0.7:4243"),
+        ("::1", "::1", 4243, "[::1]:4243"),
+        ("[fe80::1]", "fe80::1", 4243, "[fe80::1]:4243"),
+        ("[fe80::1]:4244", "fe80::1", 4244, "[fe80::1]:4244"),
+    ] {
+        let address = ProxyAddress::parse(written).expect(written);
+        assert_eq!((address.host.as_str(), address.port), (host, port), "{written}");
+        assert_eq!(address.authority(), authority);
+    }
+    for wrong in [
+        "",
+        "https://sense1",
+        "sense1:0",
+        "sense1:65536",
+        "sense1:x",
+        "sense1/hub",
+        "a b",
+        "[::1",
+        "[::1]x",
+        ":4243",
+    ] {
+        assert!(ProxyAddress::parse(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn the_same_virtual_proxy_is_polled_once() {
+    let text = SMALLEST.replace(
+        "[{virtualProxy: /}]",
+        "[{virtualProxy: sales}, {virtualProxy: /sales/}, {virtualProxy: }]",
+    );
+    let config = parse(&text);
+    let targets: Vec<&str> =
+        config.targets.iter().map(|target| target.virtual_proxy.as_str()).collect();
+    assert_eq!(targets, ["/sales", "/"]);
+    let warnings = warnings(&text);
+    assert!(
+        warnings[0].contains("line 8") && warnings[0].contains("already polled"),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn all_that_is_wrong_is_told_at_once_with_its_place() {
+    let text = r#"
+Butler-SOS:
+  cert: {clientCert: client.pem, clientCertKey: client_key.pem}
+  userSessions:
+    enableSessionExtract: true
+    pollingInterval: 12
+    excludeUser:
+      - directory: LAB
+  sessionSource:
+    timeuot: 5000
+    sessionDetails: chagnes
+    concurrency: many
+    servers:
+      sense9: {tlsServerName: x}
+  serversToMonitor:
+    servers:
+      - host: sense1.company.com
+        serverName: sense1
+        userSessions:
+          enable: true
+          host: https://sense1.company.com:4243
+          virtualProxies:
+      - host: sense2.company.com
+        userSessions: {enable: "yes", host: sense2}
+      - host: sense3.company.com
+        userSessions: {enable: true, virtualProxies: [{virtualProxy: /}]}
+      - host: sense4.company.com
+        userSessions: {enable: true, host: "sense4:4243", virtualProxies: [{virtualProxy: /}]}
+"#;
+    let told = problems(text);
+    for part in [
+        "line 6: Butler-SOS.userSessions.pollingInterval: expected a whole number of milliseconds from 1000 to 86400000, found 12",
+        "Butler-SOS.userSessions.excludeUser[0].userId: is missing",
+        "line 10: Butler-SOS.sessionSource.timeuot: is not a known key; did you mean `timeout`?",
+        "sessionDetails: expected one of snapshot, changes, none; did you mean `changes`?",
+        "line 12: Butler-SOS.sessionSource.concurrency: expected a whole number",
+        "sense9: no server has this serverName; did you mean `sense1`?",
+        "line 21: Butler-SOS.serversToMonitor.servers[0].userSessions.host: expected `name:4243`",
+        "servers[0].userSessions.virtualProxies: is empty",
+        "servers[1].userSessions.enable: expected true or false, found a text",
+        "servers[2].userSessions.host: is missing",
+        "Butler-SOS.cert.clientCertCA: is missing",
+    ] {
+        assert!(told.contains(part), "{part:?} is not in:\n{told}");
+    }
+    assert_eq!(
+        told.matches("clientCertCA").count(),
+        1,
+        "once, though two servers need it:\n{told}"
+    );
+    let (_folder, path) = written(text);
+    let run = once(&path);
+    assert_eq!(run.code, Some(78));
+    assert_eq!(run.stdout, "");
+    assert!(run.stderr.contains(path.to_str().expect("UTF-8")), "{}", run.stderr);
+}
+
+#[test]
+fn unknown_keys_of_butler_sos_are_warnings() {
+    let text = SMALLEST
+        .replace("pollingInterval: 30000", "pollingInterval: 30000, excludeUsers: null")
+        .replace("- host: sense1", "- serverTag: {}\n        host: sense1");
+    let warnings = warnings(&text);
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].contains("did you mean `excludeUser`?"), "{warnings:?}");
+    assert!(warnings[1].contains("did you mean `serverTags`?"), "{warnings:?}");
+}
+
+#[test]
+fn files_that_are_no_configuration_say_so() {
+    assert!(problems("").contains("has no section `Butler-SOS:`"));
+    assert!(problems("Butler-SOS: [1]").contains("expected a section with keys, found a list"));
+    assert!(problems("Butler-SOS:\n  cert: {a: b\n").contains("is not valid YAML"));
+    assert!(problems("a: 1\na: 2").contains("is not valid YAML"));
+    let (folder, _) = written("");
+    let run = once(&folder.path().join("nothing.yaml"));
+    assert_eq!(run.code, Some(78));
+    assert!(run.stderr.contains("cannot be read"), "{}", run.stderr);
+    let (_folder, path) = written(b"Butler-SOS: \xff\xfa");
+    assert!(once(&path).stderr.contains("save it as UTF-8"));
+}
+
+#[test]
+fn files_of_windows_editors_are_read() {
+    let (_folder, path) = written(format!("\u{feff}{}", SMALLEST.replace('\n', "\r\n")));
+    assert_eq!(Config::load(&path).expect("UTF-8 with a mark").targets.len(), 1);
+    let utf16: Vec<u8> =
+        std::iter::once(0xfeff).chain(SMALLEST.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    let (_folder, path) = written(utf16);
+    assert_eq!(Config::load(&path).expect("UTF-16").targets.len(), 1);
+}
+
+#[test]
+fn a_switched_off_extract_polls_nothing_and_says_so() {
+    for text in [
+        SMALLEST.replace("enableSessionExtract: true", "enableSessionExtract: false"),
+        SMALLEST.replace("{enable: true", "{enable: false"),
+    ] {
+        let (_folder, path) = written(text);
+        let run = once(&path);
+        assert_eq!(run.code, Some(0));
+        assert_eq!(run.stdout, "");
+        assert!(run.stderr.contains("nothing is polled"), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn missing_certificates_are_a_wrong_configuration() {
+    let (_folder, path) = written(SMALLEST);
+    let run = once(&path);
+    assert_eq!(run.code, Some(78));
+    assert!(run.stderr.contains("client.pem: clientCert cannot be read"), "{}", run.stderr);
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let text = SMALLEST.replace("clientCertCA:", "clientCertPassphrase: [hunter2], clientCertCA:");
+    assert!(!problems(&text).contains("hunter2"));
+    let text = SMALLEST.replace("clientCertCA:", "clientCertPassphrase: hunter2, clientCertCA:");
+    assert!(!format!("{:?}", parse(&text)).contains("hunter2"));
+}
+
+#[test]
+fn one_server_may_differ() {
+    let text = SMALLEST.replace(
+        "  serversToMonitor:",
+        "  sessionSource:\n    servers:\n      sense1.company.com: {tlsServerName: qlikserver1, rejectUnauthorized: false, cert: {clientCert: b.pfx, clientCertPassphrase: x}}\n  serversToMonitor:",
+    );
+    let config = parse(&text);
+    let tls = &config.targets[0].server.tls;
+    assert_eq!(tls.server_name.as_deref(), Some("qlikserver1"));
+    assert!(!tls.verify);
+    assert_eq!(tls.files.client_cert, Path::new("folder/b.pfx"));
+    assert_eq!(tls.files.ca, None);
+}
+
+#[test]
+fn wrong_arguments_are_usage() {
+    let mut command = program();
+    command.arg("once");
+    let run = Finished::of(command);
+    assert_eq!(run.code, Some(2));
+    let mut command = program();
+    command.args(["stream", "--no-such-thing"]);
+    assert_eq!(Finished::of(command).code, Some(2));
+}

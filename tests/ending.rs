@@ -1,0 +1,160 @@
+//! How a run ends, and what becomes of events that nobody reads.
+
+#![cfg(unix)]
+
+mod support;
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    process::Stdio,
+    thread,
+    time::Duration,
+};
+
+use support::{Fixture, Running, events, of_kind, sessions, wait_for_end};
+
+#[test]
+fn signals_end_a_stream_well() {
+    let fixture = Fixture::new(&[("sense1", &["/"])], "");
+    for signal in ["TERM", "INT"] {
+        let mut stream = fixture.stream();
+        stream.poll();
+        stream.signal(signal);
+        let (code, stderr) = stream.wait();
+        assert_eq!(code, Some(0), "{stderr}");
+        assert!(stderr.contains(&format!("SIG{signal}: ending")), "{stderr}");
+    }
+}
+
+#[test]
+fn a_signal_ends_a_poll_that_waits() {
+    let fixture = Fixture::new(&[("sense1", &["/"])], "    timeout: 60000");
+    fixture.configure(Duration::from_secs(60), "    timeout: 60000");
+    fixture.site.set_fault("sense1", "/", Some(qlik_sessions::site::Fault::NoAnswer));
+    for command in ["stream", "once"] {
+        let before = fixture.site.requests().len();
+        let run = Running::start(fixture.command(command));
+        while fixture.site.requests().len() == before {
+            thread::sleep(Duration::from_millis(10));
+        }
+        run.signal("TERM");
+        assert_eq!(run.wait().0, Some(0), "{command}");
+    }
+}
+
+#[test]
+fn a_closed_stdout_ends_it_quietly_also_between_polls() {
+    let fixture = Fixture::new(&[("sense1", &["/"])], "");
+    fixture.configure(Duration::from_secs(3_600), "");
+    fixture.site.set_sessions("sense1", "/", &sessions(5_000));
+    let mut child = fixture
+        .command("stream")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut line = String::new();
+    stdout.read_line(&mut line).expect("a line");
+    drop(stdout);
+    assert_eq!(wait_for_end(&mut child), Some(0));
+    let mut stderr = String::new();
+    child.stderr.take().expect("a pipe").read_to_string(&mut stderr).expect("UTF-8");
+    assert!(!stderr.contains("ERROR") && !stderr.contains("panic"), "{stderr}");
+
+    // All is written and read; only then the reader leaves.
+    let mut stream = fixture.stream();
+    stream.poll();
+    drop(stream);
+    fixture.site.set_sessions("sense1", "/", &[]);
+    let mut child = fixture
+        .command("stream")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+    stdout.read_line(&mut line).expect("a line");
+    stdout.read_line(&mut line).expect("a line");
+    drop(stdout);
+    assert_eq!(wait_for_end(&mut child), Some(0), "though no event is due for an hour");
+}
+
+#[test]
+fn a_reader_that_stalls_gets_every_line_in_order() {
+    let fixture = Fixture::new(&[("sense1", &["/"])], "");
+    fixture.site.set_sessions("sense1", "/", &sessions(9_000));
+    let mut child = fixture
+        .command("stream")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let mut stdout = child.stdout.take().expect("a pipe");
+    // More is made than pipe and queue take: 3 MB at each poll.
+    thread::sleep(Duration::from_secs(6));
+    let memory = resident_megabytes(child.id());
+    assert!(memory < 60.0, "memory stays bounded: {memory} MB");
+    let reader = thread::spawn(move || {
+        let mut text = String::new();
+        stdout.read_to_string(&mut text).expect("UTF-8");
+        text
+    });
+    thread::sleep(Duration::from_secs(3));
+    let status = std::process::Command::new("kill")
+        .args(["-TERM", &child.id().to_string()])
+        .status()
+        .expect("kill");
+    assert!(status.success());
+    assert_eq!(wait_for_end(&mut child), Some(0));
+    let events = events(&reader.join().expect("the reader ends"));
+    let summaries = of_kind(&events, "site_summary");
+    let times: Vec<&str> =
+        summaries.iter().filter_map(|event| event["timestamp"].as_str()).collect();
+    assert!(times.is_sorted(), "{times:?}");
+    let skipped: u64 = summaries.iter().filter_map(|event| event["polls_skipped"].as_u64()).sum();
+    assert!(
+        skipped >= 1,
+        "while the queue is full polling pauses, and that is counted: {summaries:#?}"
+    );
+    for summary in &summaries {
+        let told = events
+            .iter()
+            .filter(|event| {
+                event["event"] == "session" && event["timestamp"] == summary["timestamp"]
+            })
+            .count();
+        assert_eq!(told, 9_000, "nothing that was made is dropped");
+    }
+}
+
+#[test]
+fn a_reader_that_never_reads_does_not_keep_it_for_ever() {
+    let fixture = Fixture::new(&[("sense1", &["/"])], "");
+    fixture.site.set_sessions("sense1", "/", &sessions(5_000));
+    for command in ["stream", "once"] {
+        let mut child = fixture
+            .command(command)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        thread::sleep(Duration::from_secs(2));
+        let status = std::process::Command::new("kill")
+            .args(["-TERM", &child.id().to_string()])
+            .status()
+            .expect("kill");
+        assert!(status.success());
+        assert_eq!(wait_for_end(&mut child), Some(0), "{command}");
+    }
+}
+
+/// Linux alone tells it simply; elsewhere there is nothing to compare.
+fn resident_megabytes(process: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let kilobytes = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .and_then(|value| value.trim().trim_end_matches(" kB").parse::<f64>().ok());
+    kilobytes.unwrap_or(0.0) / 1_024.0
+}

@@ -1,0 +1,310 @@
+//! Sessions over time: who came, who left, over restarts, crashes and outages.
+
+mod support;
+
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
+
+use qlik_sessions::site::Fault;
+use serde_json::Value;
+use support::{Finished, Fixture, assert_valid, named_sessions, of_kind, of_target, texts};
+
+const STATE: &str = "    stateFile: state.json";
+
+fn started_and_ended(events: &[Value]) -> (Vec<String>, Vec<String>) {
+    (
+        texts(&of_kind(events, "session_started"), "session_id"),
+        texts(&of_kind(events, "session_ended"), "session_id"),
+    )
+}
+
+#[test]
+fn starts_and_ends_are_told_between_polls() {
+    let fixture = Fixture::new(&[("sense1", &["/"])], "");
+    fixture.site.set_sessions("sense1", "/", &named_sessions(&["s1", "s2"]));
+    let mut stream = fixture.stream();
+    let first = stream.poll();
+    assert_eq!(started_and_ended(&first), (vec![], vec![]), "the first poll is the baseline");
+
+    fixture.site.set_sessions("sense1", "/", &named_sessions(&["s2", "s3"]));
+    let second = stream.poll_until(|poll| !of_kind(poll, "session_started").is_empty());
+
+    assert_eq!(started_and_ended(&second), (vec!["s3".to_owned()], vec!["s1".to_owned()]));
+    let ended = of_kind(&second, "session_ended")[0];
+    assert_eq!(ended["user"], "LAB\\u1");
+    assert_eq!(ended["first_seen"], first[0]["timestamp"]);
+    let time = |key: &str| {
+        ended[key].as_str().expect("a time").parse::<jiff::Timestamp>().expect("RFC 3339")
+    };
+    let lasted =
+        (time("last_seen").as_millisecond() - time("first_seen").as_millisecond()) as f64 / 1_000.0;
+    assert_eq!(ended["duration_seconds"].as_f64(), Some(lasted.round()));
+    let stayed = of_kind(&second, "session")
+        .into_iter()
+        .find(|event| event["session_id"] == "s2")
+        .expect("s2");
+    assert_eq!(stayed["first_seen"], first[0]["timestamp"]);
+    assert_valid(&stream.seen);
+}
+
+#[test]
+fn an_outage_ends_nobody_and_afterwards_the_difference_is_told() {
+    let fixture = Fixture::new(&[("sense1", &["/"]), ("sense2", &["/"])], "");
+    fixture.site.set_sessions("sense1", "/", &named_sessions(&["s1", "s2"]));
+    let mut stream = fixture.stream();
+    stream.poll();
+    fixture.site.set_fault("sense1", "/", Some(Fault::Status(503)));
+    let failed = stream.poll_until(|poll| !of_kind(poll, "poll_error").is_empty());
+    assert_eq!(started_and_ended(&failed), (vec![], vec![]));
+    let site = failed.last().expect("a site_summary");
+    assert_eq!(
+        (&site["session_count"], &site["targets_failed"]),
+        (&Value::from(0), &Value::from(1))
+    );
+    fixture.site.set_sessions("sense1", "/", &named_sessions(&["s2", "s3"]));
+    fixture.site.set_fault("sense1", "/", None);
+    let after = stream.poll_until(|poll| of_kind(poll, "poll_error").is_empty());
+    assert_eq!(started_and_ended(&after), (vec!["s3".to_owned()], vec!["s1".to_owned()]));
+}
+
+#[test]
+fn the_state_file_joins_runs() {
+    let fixture = Fixture::new(&[("sense1", &["/", "/sales"])], STATE);
+    fixture.site.set_sessions("sense1", "/", &named_sessions(&["s1", "s2"]));
+    let first = fixture.once();
+    assert_eq!(started_and_ended(&first.events()), (vec![], vec![]));
+    fixture.site.set_sessions("sense1", "/", &named_sessions(&["s2", "s3"]));
+    let second = fixture.once().events();
+    assert_eq!(started_and_ended(&second), (vec!["s3".to_owned()], vec!["s1".to_owned()]));
+    let ended = of_kind(&second, "session_ended")[0];
+    assert_eq!(ended["first_seen"], first.events()[0]["timestamp"]);
+    assert_eq!(ended["last_seen"], first.events()[0]["timestamp"]);
+    assert_eq!(started_and_ended(&fixture.once().events()), (vec![], vec![]), "told once");
+    fixture.site.stop("sense1");
+    assert_eq!(of_kind(&fixture.once().events(), "poll_error")[0]["consecutive_failures"], 1);
+    assert_eq!(
+        of_kind(&fixture.once().events(), "poll_error")[0]["consecutive_failures"],
+        2,
+        "over runs too"
+    );
+    fixture.site.restart("sense1");
+    assert_eq!(started_and_ended(&fixture.once().events()), (vec![], vec![]));
+}
+
+#[test]
+fn events_that_are_told_again_keep_their_ids() {
+    let fixture = Fixture::new(&[("sense1", &["/"])], STATE);
+    fixture.site.set_sessions("sense1", "/", &named_sessions(&["s1"]));
+    fixture.once();
+    let saved = fs::read(fixture.path("state.json")).expect("the state file is there");
+    fixture.site.set_sessions("sense1", "/", &named_sessions(&["s2"]));
+    let told = fixture.once().events();
+    // As if it had crashed before it saved.
+    fs::write(fixture.path("state.json"), saved).expect("written");
+    let again = fixture.once().events();
+    for kind in ["session_started", "session_ended"] {
+        assert_eq!(of_kind(&told, kind).len(), 1);
+        assert_eq!(
+            of_kind(&told, kind)[0]["event_id"],
+            of_kind(&again, kind)[0]["event_id"],
+            "{kind}"
+        );
+    }
+}
+
+#[test]
+fn a_target_that_leaves_the_configuration_ends_nobody() {
+    let fixture = Fixture::new(&[("sense1", &["/", "/sales"])], STATE);
+    fixture.site.set_sessions("sense1", "/sales", &named_sessions(&["s1"]));
+    fixture.once();
+    fixture.edit("            - virtualProxy: \"/sales\"\n", "");
+    assert_eq!(started_and_ended(&fixture.once().events()), (vec![], vec![]));
+    fixture.configure(Duration::from_secs(1), STATE);
+    fixture.site.set_sessions("sense1", "/sales", &named_sessions(&["s2"]));
+    assert_eq!(
+        started_and_ended(&fixture.once().events()),
+        (vec![], vec![]),
+        "a new target has a new baseline"
+    );
+}
+
+#[test]
+fn a_state_file_that_cannot_be_used_is_kept_aside() {
+    let fixture = Fixture::new(&[("sense1", &["/"])], STATE);
+    fixture.site.set_sessions("sense1", "/", &named_sessions(&["s1"]));
+    for (content, why) in [
+        ("", "is damaged or not ours"),
+        ("{\"format\":\"qlik-sessions state\",\"version\":1,\"targets\":[", "is damaged"),
+        ("{\"format\":\"something else\",\"version\":1}", "is not ours"),
+        ("{\"format\":\"qlik-sessions state\",\"version\":99,\"targets\":{}}", "is of version 99"),
+        (
+            "{\"format\":\"qlik-sessions state\",\"version\":1,\"targets\":[{\"target\":1}]}",
+            "is damaged",
+        ),
+    ] {
+        fs::write(fixture.path("state.json"), content).expect("written");
+        let run = fixture.once();
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+        assert!(run.stderr.contains(why), "{why:?} is not in {}", run.stderr);
+        let kept = kept_aside(fixture.folder.path());
+        assert_eq!(kept.len(), 1, "{kept:?}");
+        assert_eq!(fs::read_to_string(&kept[0]).expect("it is there"), content);
+        fs::remove_file(&kept[0]).expect("removed");
+        assert_eq!(started_and_ended(&fixture.once().events()), (vec![], vec![]), "it carries on");
+    }
+}
+
+fn kept_aside(folder: &Path) -> Vec<std::path::PathBuf> {
+    fs::read_dir(folder)
+        .expect("the folder is there")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.to_string_lossy().contains("state.json.kept-"))
+        .collect()
+}
+
+#[test]
+fn a_second_program_on_the_same_state_file_refuses() {
+    let fixture = Fixture::new(&[("sense1", &["/"])], STATE);
+    let mut stream = fixture.stream();
+    stream.poll();
+    let second = fixture.once();
+    assert_eq!(second.code, Some(78));
+    assert_eq!(second.stdout, "");
+    assert!(second.stderr.contains("is in use by another qlik-sessions"), "{}", second.stderr);
+    stream.kill();
+    assert_eq!(fixture.once().code, Some(0));
+}
+
+#[test]
+fn changes_tell_only_changes_and_none_tells_no_session() {
+    let fixture = Fixture::new(&[("sense1", &["/"])], "");
+    fixture.site.set_sessions("sense1", "/", &named_sessions(&["s1", "s2"]));
+    for (details, lifecycle, session, started) in [
+        ("snapshot", true, 2, 1),
+        ("snapshot", false, 2, 0),
+        ("changes", true, 0, 1),
+        ("none", true, 0, 0),
+    ] {
+        let options = format!("    sessionDetails: {details}\n    lifecycle: {lifecycle}\n{STATE}");
+        fixture.configure(Duration::from_secs(1), &options);
+        fixture.site.set_sessions("sense1", "/", &named_sessions(&["s1"]));
+        let _ = fs::remove_file(fixture.path("state.json"));
+        fixture.once();
+        fixture.site.set_sessions("sense1", "/", &named_sessions(&["s1", "s2"]));
+        let events = fixture.once().events();
+        assert_eq!(of_kind(&events, "session").len(), session, "{details} {lifecycle}");
+        assert_eq!(of_kind(&events, "session_started").len(), started, "{details} {lifecycle}");
+        assert_eq!(of_kind(&events, "session_summary")[0]["session_count"], 2);
+    }
+}
+
+/// `changes` and the state rebuild who is on at every poll, through outages of
+/// one target and a program that is killed in the midst of it.
+#[test]
+fn started_without_ended_is_who_is_on() {
+    let fixture = Fixture::new(
+        &[("sense1", &["/", "/sales"])],
+        &format!("    sessionDetails: changes\n{STATE}"),
+    );
+    let mut random = 0x9e37_79b9_u64;
+    let mut below = move |limit: u64| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random % limit
+    };
+    let mut on: [BTreeSet<String>; 2] = Default::default();
+    let mut rebuilt: [BTreeSet<String>; 2] = Default::default();
+    let mut event_ids = BTreeSet::new();
+    let mut next = 0;
+    fixture.once();
+    for step in 0..80 {
+        let mut failing = None;
+        for (index, prefix) in ["/", "/sales"].iter().enumerate() {
+            on[index].retain(|_| below(4) > 0);
+            for _ in 0..below(4) {
+                next += 1;
+                on[index].insert(format!("s{next}"));
+            }
+            let ids: Vec<&str> = on[index].iter().map(String::as_str).collect();
+            fixture.site.set_sessions("sense1", prefix, &named_sessions(&ids));
+            let fails = below(6) == 0;
+            fixture.site.set_fault("sense1", prefix, fails.then_some(Fault::Status(500)));
+            if fails {
+                failing = Some(index);
+            }
+        }
+        let events = if below(3) == 0 {
+            killed_at_random(&fixture, Duration::from_micros(below(60_000)))
+        } else {
+            fixture.once().events()
+        };
+        for event in &events {
+            let id = event["event_id"].as_str().expect("an id").to_owned();
+            let index = usize::from(event["virtual_proxy"] == "/sales");
+            let session = event["session_id"].as_str().unwrap_or_default().to_owned();
+            let fresh = match event["event"].as_str() {
+                // Told again after a crash: the backend knows the id.
+                Some("session_started" | "session_ended") => event_ids.insert(id),
+                _ => false,
+            };
+            if !fresh {
+                continue;
+            }
+            if event["event"] == "session_started" {
+                assert!(rebuilt[index].insert(session), "started once: {event}");
+            } else {
+                assert!(rebuilt[index].remove(&session), "ended once, after it started: {event}");
+            }
+        }
+        let complete = events.last().is_some_and(|event| event["event"] == "site_summary");
+        if complete && failing.is_none() {
+            assert_eq!(rebuilt, on, "step {step}");
+        }
+    }
+}
+
+/// Runs `once` and kills it after a while; the whole lines that came out count.
+fn killed_at_random(fixture: &Fixture, after: Duration) -> Vec<Value> {
+    let mut child = fixture
+        .command("once")
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    std::thread::sleep(after);
+    let _ = child.kill();
+    let _ = child.wait();
+    let stdout = support::read_all(child.stdout.take().expect("a pipe"));
+    let whole = stdout.rfind('\n').map_or("", |end| &stdout[..=end]);
+    support::events(whole)
+}
+
+#[test]
+fn two_servers_of_one_name_keep_their_events_apart() {
+    let fixture = Fixture::new(&[("sense1", &["/"]), ("sense2", &["/"])], "");
+    fixture.edit("serverName: sense2", "serverName: sense1");
+    fixture.site.set_sessions("sense1", "/", &named_sessions(&["s1"]));
+    fixture.site.set_sessions("sense2", "/", &named_sessions(&["s1"]));
+    let run = fixture.once();
+    assert!(run.stderr.contains("is the name of another server too"), "{}", run.stderr);
+    let events = run.events();
+    let ids: BTreeSet<&str> =
+        events.iter().filter_map(|event| event["event_id"].as_str()).collect();
+    assert_eq!(ids.len(), events.len());
+    assert_eq!(of_target(&events, "session", "/").len(), 2);
+}
+
+#[test]
+fn people_on_several_targets_are_counted_once() {
+    let fixture = Fixture::new(&[("sense1", &["/", "/sales"]), ("sense2", &["/"])], "");
+    for (node, prefix, ids) in [
+        ("sense1", "/", &["s1", "s2"][..]),
+        ("sense1", "/sales", &["s1", "s3"]),
+        ("sense2", "/", &["s1"]),
+    ] {
+        fixture.site.set_sessions(node, prefix, &named_sessions(ids));
+    }
+    let events = Finished::of(fixture.command("once")).events();
+    let site = events.last().expect("a site_summary");
+    assert_eq!((&site["session_count"], &site["user_count"]), (&Value::from(5), &Value::from(3)));
+}

@@ -1,0 +1,138 @@
+//! No plain user id leaves the program where it must not.
+
+mod support;
+
+use std::{collections::BTreeMap, fs, time::Duration};
+
+use qlik_sessions::site::SimulatedSession;
+use serde_json::{Value, json};
+use support::{Finished, Fixture, assert_valid, of_kind, texts};
+
+const KEY: &str = "a-key-that-nobody-guesses";
+const IDS: [&str; 3] = ["goran", "Maria.Svensson", "åsa"];
+
+fn people() -> Vec<SimulatedSession> {
+    IDS.iter()
+        .chain(&IDS[..1])
+        .enumerate()
+        .map(|(n, id)| {
+            let mut session = SimulatedSession::new(&format!("{id}-{n}"), "LAB", id);
+            let attribute = |key: &str, value: String| BTreeMap::from([(key.to_owned(), value)]);
+            session.attributes = vec![
+                attribute("email", format!("{}@lab.example", id.to_uppercase())),
+                attribute("group", "staff".to_owned()),
+            ];
+            session
+        })
+        .collect()
+}
+
+fn run(fixture: &Fixture, command: &str, key: Option<&str>) -> Finished {
+    let mut command = fixture.command(command);
+    command.args(["--log-level", "trace"]);
+    if let Some(key) = key {
+        command.env("QLIK_SESSIONS_PSEUDONYM_KEY", key);
+    }
+    Finished::of(command)
+}
+
+fn assert_no_plain_id(fixture: &Fixture, runs: &[&Finished]) {
+    let state = fs::read_to_string(fixture.path("state.json")).expect("the state file is there");
+    for text in runs.iter().flat_map(|run| [&run.stdout, &run.stderr]).chain([&state]) {
+        for id in IDS {
+            assert!(!text.to_lowercase().contains(&id.to_lowercase()), "{id} is in {text}");
+        }
+        assert!(!text.contains(KEY));
+    }
+}
+
+#[test]
+fn pseudonyms_are_stable_and_hide_every_id() {
+    let fixture = Fixture::new(
+        &[("sense1", &["/", "/sales"])],
+        "    userIds: pseudonym\n    attributes: true\n    stateFile: state.json",
+    );
+    fixture.site.set_sessions("sense1", "/", &people());
+    let first = run(&fixture, "once", Some(KEY));
+    fixture.site.set_sessions("sense1", "/", &people()[1..]);
+    fixture.site.set_sessions("sense1", "/sales", &people()[..1]);
+    let second = run(&fixture, "once", Some(KEY));
+    let who = run(&fixture, "who", Some(KEY));
+    assert_no_plain_id(&fixture, &[&first, &second, &who]);
+
+    let events = first.events();
+    assert_valid(&events);
+    let pseudonyms = texts(&of_kind(&events, "session"), "user_id");
+    assert!(
+        pseudonyms
+            .iter()
+            .all(|id| id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    );
+    assert_eq!(of_kind(&events, "session_summary")[0]["user_count"], 3);
+    assert_eq!(events.last().expect("a site_summary")["user_count"], 3);
+    // openssl dgst -sha256 -hmac a-key-that-nobody-guesses over `LAB\goran`
+    assert!(
+        pseudonyms.contains(
+            &"eaa3925356e9e45ee37b771f58e4e6d17b6f13ae55be0f56f2d75f8380a9968d".to_owned()
+        ),
+        "{pseudonyms:?}"
+    );
+    assert_eq!(of_kind(&second.events(), "session_ended").len(), 1);
+    assert!(
+        of_kind(&events, "session")
+            .iter()
+            .all(|event| event["attributes"]["group"] == json!(["staff"]))
+    );
+
+    let other = run(&fixture, "once", Some("another-key-that-nobody-guesses")).events();
+    assert!(
+        texts(&of_kind(&other, "session"), "user_id").iter().all(|id| !pseudonyms.contains(id))
+    );
+}
+
+#[test]
+fn omitted_users_still_count() {
+    let fixture = Fixture::new(
+        &[("sense1", &["/"])],
+        "    userIds: omit\n    attributes: true\n    stateFile: state.json",
+    );
+    fixture.site.set_sessions("sense1", "/", &people());
+    let first = run(&fixture, "once", None);
+    fixture.site.set_sessions("sense1", "/", &people()[..2]);
+    let second = run(&fixture, "once", None);
+    assert_no_plain_id(&fixture, &[&first, &second]);
+    let events = first.events();
+    assert_valid(&events);
+    let summary = of_kind(&events, "session_summary")[0];
+    assert_eq!(
+        (&summary["session_count"], &summary["user_count"]),
+        (&Value::from(4), &Value::from(3))
+    );
+    assert!(summary.get("users").is_none());
+    for session in of_kind(&events, "session") {
+        assert!(session.get("user").is_none() && session.get("user_id").is_none());
+        assert_eq!(session["user_directory"], "LAB");
+    }
+    assert_eq!(of_kind(&second.events(), "session_ended").len(), 2);
+}
+
+#[test]
+fn a_key_is_needed_and_must_not_be_short() {
+    let fixture = Fixture::new(&[("sense1", &["/"])], "    userIds: pseudonym");
+    let missing = run(&fixture, "once", None);
+    assert_eq!(missing.code, Some(78));
+    assert!(missing.stderr.contains("QLIK_SESSIONS_PSEUDONYM_KEY"), "{}", missing.stderr);
+    let short = run(&fixture, "once", Some("short"));
+    assert_eq!(short.code, Some(78));
+    assert!(!short.stderr.contains("short\""), "{}", short.stderr);
+    fs::write(fixture.path("key.txt"), format!("{KEY}\r\n")).expect("written");
+    fixture
+        .configure(Duration::from_secs(1), "    userIds: pseudonym\n    pseudonymKeyFile: key.txt");
+    fixture.site.set_sessions("sense1", "/", &people());
+    let from_file = run(&fixture, "once", None).events();
+    let from_environment = run(&fixture, "once", Some(KEY)).events();
+    assert_eq!(
+        texts(&of_kind(&from_file, "session"), "user_id"),
+        texts(&of_kind(&from_environment, "session"), "user_id")
+    );
+}
