@@ -144,3 +144,13 @@ async fn drain(output: &Output) -> Result<(), CommandError> {
         None => Ok(()),
     }
 }
+
+/// `1 session`, `2 sessions`.
+fn counted(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+/// A name may hold anything; a terminal must not be steered by it.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}

@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, path::Path};
 
-use super::{CommandError, Exit, drain, load, runtime};
+use super::{CommandError, Exit, counted, drain, load, runtime};
 use crate::{
     config::Config,
     output::Output,
@@ -23,7 +23,7 @@ pub fn stream(config: &Config) -> Result<Exit, CommandError> {
         let shutdown = signals::shutdown()?;
         tracing::info!(
             "polling {} every {}",
-            counted(config.targets.len(), "target"),
+            counted(config.targets.len(), "target", "targets"),
             humantime::format_duration(config.polling_interval)
         );
         let result = tokio::select! {
@@ -57,13 +57,9 @@ async fn poll_for_ever(
         if skipped > 0 {
             tracing::debug!(
                 "{} left out: the poll before took too long",
-                counted(skipped as usize, "poll")
+                counted(skipped as usize, "poll", "polls")
             );
         }
         poller.poll(output, skipped).await?;
     }
-}
-
-fn counted(number: usize, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }

@@ -8,7 +8,7 @@ use std::{
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
-use super::{CommandError, Exit, load, nothing_to_poll, runtime};
+use super::{CommandError, Exit, counted, load, nothing_to_poll, printable, runtime};
 use crate::{
     cli::{WhoArgs, WhoOutput},
     config::Config,
@@ -266,13 +266,4 @@ fn io_error(error: csv::Error) -> io::Error {
         csv::ErrorKind::Io(error) => error,
         kind => io::Error::other(format!("{kind:?}")),
     }
-}
-
-/// A name may hold anything; a terminal must not be steered by it.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
-
-fn counted(number: usize, one: &str, many: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { many })
 }

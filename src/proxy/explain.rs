@@ -12,6 +12,8 @@ use crate::target::{Server, VirtualProxy};
 pub const BODY_START_BYTES: usize = 4_096;
 /// How much of it is shown, in bytes.
 const SHOWN_BYTES: usize = 200;
+const UNREACHABLE: &str =
+    "is the server up, and does a firewall let this machine through to the port?";
 /// How the proxy refuses a request whose keys differ.
 const XSRF_TEXT: &str = "XSRF prevention check failed";
 
@@ -81,23 +83,19 @@ pub fn transport(error: &reqwest::Error, server: &Server, witness: &Witness) -> 
     let failure = if let Some(error) = cause::<rustls::Error>(error) {
         tls::explain(error, &server.proxy.host, &server.tls, witness)
     } else if let Some(error) = cause::<HostNotFound>(error) {
-        Failure::new(Category::HostNotFound, error.to_string())
-            .hint("is `userSessions.host` spelled right, and does the DNS of this machine know it?")
+        host_not_found(error)
     } else if error.is_timeout() {
-        Failure::new(
-            Category::Timeout,
-            format!("no connection to {} in time", server.proxy.configured),
-        )
-        .hint("is the server up, and does a firewall let this machine through to the port?")
+        no_connection_in_time(server)
     } else if let Some(error) = cause::<io::Error>(error) {
-        io_failure(error, server)
+        connection_failure(error, server)
     } else {
         closed_early(root_cause(error), server)
     };
     if error.is_connect() { failure.whole_server() } else { failure }
 }
 
-fn io_failure(error: &io::Error, server: &Server) -> Failure {
+/// The operating system's word on a connection.
+pub fn connection_failure(error: &io::Error, server: &Server) -> Failure {
     let address = &server.proxy.configured;
     match error.kind() {
         io::ErrorKind::ConnectionRefused => {
@@ -110,7 +108,7 @@ fn io_failure(error: &io::Error, server: &Server) -> Failure {
         | io::ErrorKind::UnexpectedEof => closed_early(without_link(error.to_string()), server),
         io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
             Failure::new(Category::Timeout, format!("{address}: {error}"))
-                .hint("is the server up, and does a firewall let this machine through to the port?")
+                .hint(UNREACHABLE)
         }
         _ => Failure::new(Category::Unknown, format!("{address}: {error}")),
     }
@@ -119,6 +117,22 @@ fn io_failure(error: &io::Error, server: &Server) -> Failure {
 fn closed_early(words: String, server: &Server) -> Failure {
     Failure::new(Category::ConnectionReset, format!("{} closed the connection: {words}", server.proxy.configured))
         .hint("is the proxy service restarting, or does something between this machine and it break connections off?")
+}
+
+fn host_not_found(error: &HostNotFound) -> Failure {
+    Failure::new(Category::HostNotFound, error.to_string())
+        .hint("is `userSessions.host` spelled right, and does the DNS of this machine know it?")
+}
+
+/// The operating system knows no address for a name.
+pub fn resolution_failure(host: &str, error: io::Error) -> Failure {
+    host_not_found(&HostNotFound { host: host.to_owned(), error })
+}
+
+/// No connection came about.
+pub fn no_connection_in_time(server: &Server) -> Failure {
+    Failure::new(Category::Timeout, format!("no connection to {} in time", server.proxy.configured))
+        .hint(UNREACHABLE)
 }
 
 /// The time of the whole request is over.

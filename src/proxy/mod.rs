@@ -14,5 +14,8 @@ mod xrfkey;
 
 pub use client::{Answer, ClientSettings, ProxyClient};
 pub use credentials::{Credentials, CredentialsError};
-pub use explain::no_turn_in_time;
+pub use explain::{
+    connection_failure, no_answer_in_time, no_connection_in_time, no_turn_in_time,
+    resolution_failure,
+};
 pub use failure::{Category, Failure};

@@ -1,0 +1,152 @@
+//! The steps of a connection, one by one: DNS, TCP, TLS.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use rustls::pki_types::ServerName;
+use tokio::{
+    net::{TcpStream, lookup_host},
+    time::{Instant, timeout},
+};
+use tokio_rustls::TlsConnector;
+
+use super::report::{Finding, Report, Step};
+use crate::{
+    proxy::{
+        Failure, connection_failure, no_answer_in_time, no_connection_in_time, resolution_failure,
+        tls::{self, FileProblem, Identity, Roots, Witness},
+    },
+    target::Server,
+};
+
+/// Connects to a server; answers whether HTTP is worth a try.
+pub async fn connect(
+    server: &Server,
+    certificates: bool,
+    limit: Duration,
+    report: &mut Report,
+) -> io::Result<bool> {
+    let addresses = match resolve(server, limit).await {
+        Ok(addresses) => {
+            let list: Vec<String> =
+                addresses.iter().map(|address| address.ip().to_string()).collect();
+            report.add(Finding::ok(
+                Step::Dns,
+                format!("{} is {}", server.proxy.host, list.join(", ")),
+            ))?;
+            addresses
+        }
+        Err(failure) => {
+            report.add(Finding::failure(Step::Dns, failure))?;
+            return Ok(false);
+        }
+    };
+    let stream = match reach(server, &addresses, limit).await {
+        Ok((stream, address, time)) => {
+            report.add(Finding::ok(
+                Step::Tcp,
+                format!("{address} answers in {}", milliseconds(time)),
+            ))?;
+            stream
+        }
+        Err(failure) => {
+            report.add(Finding::failure(Step::Tcp, failure))?;
+            return Ok(false);
+        }
+    };
+    if !certificates {
+        report.add(
+            Finding::error(Step::Tls, "cannot be tried without usable certificates")
+                .hint("mend the certificates first"),
+        )?;
+        return Ok(false);
+    }
+    let (finding, witness) = match shake_hands(server, stream, limit).await {
+        Ok(Ok((finding, witness))) => (finding, witness),
+        Ok(Err((failure, witness))) => (Finding::failure(Step::Tls, failure), witness),
+        Err(problem) => {
+            report.add(Finding::error(Step::Tls, problem.message).hint(problem.hint))?;
+            return Ok(false);
+        }
+    };
+    let failed = finding.is_error();
+    report.add(finding)?;
+    if let Some(facts) = witness.certificate() {
+        report.add(super::certificate("server certificate", &facts))?;
+    }
+    Ok(!failed)
+}
+
+async fn resolve(server: &Server, limit: Duration) -> Result<Vec<SocketAddr>, Failure> {
+    let host = &server.proxy.host;
+    let found = timeout(limit, lookup_host((host.as_str(), server.proxy.port))).await;
+    let addresses: Vec<SocketAddr> = found
+        .map_err(|_| no_answer_in_time(limit))?
+        .map_err(|error| resolution_failure(host, error))?
+        .collect();
+    if addresses.is_empty() {
+        return Err(resolution_failure(host, io::Error::other("it has no address")));
+    }
+    Ok(addresses)
+}
+
+async fn reach(
+    server: &Server,
+    addresses: &[SocketAddr],
+    limit: Duration,
+) -> Result<(TcpStream, SocketAddr, Duration), Failure> {
+    let mut last = no_connection_in_time(server);
+    for address in addresses {
+        let start = Instant::now();
+        match timeout(limit, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok((stream, *address, start.elapsed())),
+            Ok(Err(error)) => last = connection_failure(&error, server),
+            Err(_) => last = no_connection_in_time(server),
+        }
+    }
+    Err(last)
+}
+
+type Handshake = Result<(Finding, Witness), (Failure, Witness)>;
+
+async fn shake_hands(
+    server: &Server,
+    stream: TcpStream,
+    limit: Duration,
+) -> Result<Handshake, FileProblem> {
+    let files = &server.tls.files;
+    let identity = Identity::load(files)?;
+    let roots = files.ca.as_ref().map(|_| Roots::load(files)).transpose()?;
+    let (config, witness) = tls::client_config(&identity, roots.as_ref(), &server.tls)?;
+    let name = ServerName::try_from(server.proxy.host.clone()).map_err(|_| FileProblem {
+        path: files.client_cert.clone(),
+        message: format!("`{}` is no valid host name", server.proxy.host),
+        hint: "use the server's DNS name or address in `userSessions.host`".to_owned(),
+    })?;
+    let connected =
+        timeout(limit, TlsConnector::from(Arc::new(config)).connect(name, stream)).await;
+    Ok(match connected {
+        Err(_) => Err((no_answer_in_time(limit), witness)),
+        Ok(Err(error)) => {
+            let failure =
+                match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+                    Some(error) => tls::explain(error, &server.proxy.host, &server.tls, &witness),
+                    None => connection_failure(&error, server),
+                };
+            Err((failure, witness))
+        }
+        Ok(Ok(stream)) => {
+            let (_, connection) = stream.get_ref();
+            let version = connection
+                .protocol_version()
+                .map_or_else(String::new, |version| format!("{version:?}"));
+            let suite = connection
+                .negotiated_cipher_suite()
+                .map_or_else(String::new, |suite| format!(", {:?}", suite.suite()));
+            Ok((Finding::ok(Step::Tls, format!("{}{suite}", version.replace('_', "."))), witness))
+        }
+    })
+}
+
+fn milliseconds(time: Duration) -> String {
+    format!("{} ms", time.as_millis())
+}
