@@ -1,0 +1,703 @@
+//! The shipped Vector configuration, run by a real Vector where one is installed.
+
+#![cfg(unix)]
+
+#[path = "support/capture.rs"]
+mod capture;
+mod support;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use capture::Capture;
+use serde_json::Value;
+use support::{Fixture, installed, named_sessions, sessions, texts, wait_for_end};
+use tempfile::TempDir;
+
+fn shipped() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("vector")
+}
+
+fn outputs() -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(shipped().join("outputs"))
+        .expect("the outputs are there")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .map(|path| path.file_stem().expect("a name").to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn the_base_and_each_output_are_valid_without_warnings() {
+    if !installed("vector", "the_base_and_each_output_are_valid_without_warnings") {
+        return;
+    }
+    for name in outputs() {
+        let output = Command::new("vector")
+            .args(["validate", "--no-environment", "--deny-warnings"])
+            .arg(shipped().join("qlik-sessions.yaml"))
+            .arg(shipped().join(format!("outputs/{name}.yaml")))
+            .output()
+            .expect("vector runs");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{name}: {said}");
+    }
+}
+
+#[test]
+fn vectors_own_unit_tests_pass() {
+    if !installed("vector", "vectors_own_unit_tests_pass") {
+        return;
+    }
+    let mut command = Command::new("vector");
+    command.arg("test").arg(shipped().join("qlik-sessions.yaml"));
+    for name in outputs() {
+        command.arg(shipped().join(format!("outputs/{name}.yaml")));
+    }
+    let mut tests: Vec<PathBuf> = fs::read_dir(shipped().join("tests"))
+        .expect("the tests are there")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .collect();
+    tests.sort();
+    assert!(!tests.is_empty());
+    let output = command.args(tests).output().expect("vector runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+}
+
+/// A real Vector with the shipped files, their addresses changed.
+struct Vector {
+    child: Child,
+    folder: TempDir,
+}
+
+impl Vector {
+    fn start(
+        fixture: &Fixture,
+        command: Option<&str>,
+        outputs: &[&str],
+        edits: &[(&str, &str)],
+    ) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let place = |name: &str, text: &str, edits: &[(&str, &str)]| {
+            let mut text = text.to_owned();
+            for (from, to) in edits {
+                text = text.replace(from, to);
+            }
+            let path = folder.path().join(name);
+            fs::write(&path, text).expect("written");
+            path
+        };
+        let shipped = |name: &str| fs::read_to_string(shipped().join(name)).expect("it is shipped");
+        let program = command.unwrap_or(env!("CARGO_BIN_EXE_qlik-sessions"));
+        let config = fixture.config.to_str().expect("UTF-8");
+        let base = [
+            ("      - qlik-sessions\n", &*format!("      - {program}\n")),
+            ("/etc/qlik-sessions/config.yaml", config),
+            ("respawn_interval_secs: 5", "respawn_interval_secs: 1"),
+        ];
+        let mut vector = Command::new("vector");
+        vector.arg("-c").arg(place("base.yaml", &shipped("qlik-sessions.yaml"), &base));
+        vector.arg("-c").arg(place(
+            "data.yaml",
+            &format!("data_dir: {}\n", folder.path().display()),
+            &[],
+        ));
+        let here = folder.path().display().to_string();
+        for name in outputs {
+            let mut edits = edits.to_vec();
+            edits.push(("/var/lib/vector", &here));
+            vector.arg("-c").arg(place(
+                &format!("{name}.yaml"),
+                &shipped(&format!("outputs/{name}.yaml")),
+                &edits,
+            ));
+        }
+        let log = fs::File::create(folder.path().join("vector.log")).expect("a log");
+        let child = vector
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(fs::File::create(folder.path().join("stdout")).expect("a file"))
+            .stderr(log)
+            .spawn()
+            .expect("vector starts");
+        Self { child, folder }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("vector.log")).unwrap_or_default()
+    }
+
+    /// The events of the file output, or of the console output.
+    fn file_events(&self) -> Vec<Value> {
+        let mut text = String::new();
+        for entry in fs::read_dir(self.folder.path()).expect("the folder is there") {
+            let path = entry.expect("an entry").path();
+            if path.extension().is_some_and(|extension| extension == "ndjson") {
+                text += &fs::read_to_string(path).expect("UTF-8");
+            }
+        }
+        whole_lines(&text)
+    }
+
+    fn console_events(&self) -> Vec<Value> {
+        whole_lines(&fs::read_to_string(self.folder.path().join("stdout")).expect("UTF-8"))
+    }
+
+    fn wait_for(&self, what: &str, is_there: impl Fn(&Self) -> bool) {
+        let given_up = Instant::now() + Duration::from_secs(40);
+        while !is_there(self) {
+            assert!(Instant::now() < given_up, "{what} did not come; Vector says:\n{}", self.log());
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn stop(&mut self) {
+        let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        wait_for_end(&mut self.child);
+    }
+}
+
+impl Drop for Vector {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn whole_lines(text: &str) -> Vec<Value> {
+    let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
+    whole
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect()
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0))
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port")
+        .port()
+}
+
+/// The program's own events, its log left out, by kind.
+fn program_events(events: &[Value]) -> Vec<&Value> {
+    events.iter().filter(|event| event["event"] != "log").collect()
+}
+
+fn ids(events: &[&Value]) -> Vec<String> {
+    texts(events, "event_id")
+}
+
+#[test]
+fn every_event_reaches_every_backend_once() {
+    if !installed("vector", "every_event_reaches_every_backend_once") {
+        return;
+    }
+    let fixture =
+        Fixture::new(&[("sense1", &["/", "/sales"]), ("sense2", &["/"])], "    attributes: true");
+    fixture.site.set_sessions("sense1", "/", &sessions(30));
+    fixture.site.set_sessions("sense1", "/sales", &named_sessions(&["s1", "s2"]));
+    fixture.site.set_fault("sense2", "/", Some(qlik_sessions::site::Fault::Status(503)));
+    let capture = Capture::start();
+    let to = |path: &str| format!("http://{}{path}", capture.address);
+    let (elastic, loki, http, otlp, new_relic) =
+        (to("/elastic"), to(""), to("/http"), to("/v1/logs"), to("/newrelic"));
+    let (influx1, influx2) = (to("/write?db=SenseOps"), to("/api/v2/write?org"));
+    let exporter = format!("127.0.0.1:{}", free_port());
+    let edits = [
+        ("http://localhost:9200", &*elastic),
+        ("endpoint: http://localhost:3100", &*format!("endpoint: {loki}\n    compression: none")),
+        ("http://localhost:8080/qlik-sessions", &http),
+        ("http://localhost:4318/v1/logs", &otlp),
+        ("https://metric-api.newrelic.com/metric/v1", &new_relic),
+        ("http://localhost:8086/write?db=SenseOps", &influx1),
+        ("http://localhost:8086/api/v2/write?org", &influx2),
+        ("0.0.0.0:9598", &exporter),
+    ];
+    let mut vector = Vector::start(
+        &fixture,
+        None,
+        &[
+            "console",
+            "file",
+            "elasticsearch",
+            "elasticsearch-index",
+            "loki",
+            "influxdb-v1",
+            "influxdb-v2",
+            "prometheus",
+            "new-relic",
+            "opentelemetry",
+            "http",
+        ],
+        &edits,
+    );
+    let polls = |vector: &Vector| {
+        vector.file_events().iter().filter(|event| event["event"] == "site_summary").count()
+    };
+    vector.wait_for("three polls", |vector| polls(vector) >= 3);
+    let scraped = scrape(&exporter);
+    vector.stop();
+
+    let all = vector.file_events();
+    let told = program_events(&all);
+    let polls = polls(&vector);
+    assert_eq!(told.len(), polls * (32 + 2 + 1 + 1), "sessions, summaries, the error, the site");
+    let console = vector.console_events();
+    assert_eq!(ids(&program_events(&console)), ids(&told), "console");
+    assert!(
+        all.iter().any(|event| event["event"] == "log" && event["level"] == "info"),
+        "the log is an event, too"
+    );
+
+    let bulk = |path: &str| -> Vec<(Value, Value)> {
+        capture
+            .json_lines(path)
+            .chunks(2)
+            .map(|pair| (pair[0].clone(), pair[1].clone()))
+            .filter(|(_, document)| document["event"]["action"] != "log")
+            .collect()
+    };
+    let all_documents = bulk("/elastic");
+    let (plain, stream): (Vec<_>, Vec<_>) =
+        all_documents.into_iter().partition(|(action, _)| action["create"]["_id"].is_string());
+    let mut stream_ids: Vec<String> = stream
+        .iter()
+        .filter_map(|(_, document)| document["event"]["id"].as_str().map(str::to_owned))
+        .collect();
+    stream_ids.sort();
+    assert_eq!(stream_ids, ids(&told), "elasticsearch, data stream");
+    assert!(
+        stream.iter().all(|(action, _)| action["create"]["_index"] == "logs-qlik.sessions-default")
+    );
+    let mut plain_ids: Vec<String> = plain
+        .iter()
+        .filter_map(|(action, _)| action["create"]["_id"].as_str().map(str::to_owned))
+        .collect();
+    plain_ids.sort();
+    assert_eq!(plain_ids, ids(&told), "elasticsearch, index");
+    let times: BTreeMap<&str, &Value> = told
+        .iter()
+        .map(|event| (event["event_id"].as_str().expect("an id"), &event["timestamp"]))
+        .collect();
+    for (_, document) in stream.iter().chain(&plain) {
+        let id = document["event"]["id"].as_str().expect("an id");
+        assert_eq!(
+            &document["@timestamp"], times[id],
+            "the time is the event's, to the millisecond: {document}"
+        );
+        assert!(document.get("timestamp").is_none() && document.get("id").is_none(), "{document}");
+    }
+    let session = &stream
+        .iter()
+        .find(|(_, document)| document["event"]["action"] == "session")
+        .expect("a session")
+        .1;
+    assert_eq!(session["user"]["domain"], "LAB");
+    assert_eq!(session["labels"]["environment"], "demo");
+    assert_eq!(session["host"]["name"], "sense1.example.com");
+
+    let mut loki_ids: Vec<String> = Vec::new();
+    for request in capture.requests("/loki/api/v1/push") {
+        let body: Value = serde_json::from_str(&request.body).expect("JSON");
+        for stream in body["streams"].as_array().expect("streams") {
+            let labels: Vec<&String> =
+                stream["stream"].as_object().expect("labels").keys().collect();
+            assert_eq!(labels, ["event", "job", "server_name", "virtual_proxy"]);
+            for value in stream["values"].as_array().expect("values") {
+                let line: Value =
+                    serde_json::from_str(value[1].as_str().expect("a line")).expect("JSON");
+                if let Some(id) = line["event_id"].as_str() {
+                    assert_eq!(value[2]["event_id"], id, "structured metadata");
+                    loki_ids.push(id.to_owned());
+                }
+            }
+        }
+    }
+    loki_ids.sort();
+    assert_eq!(loki_ids, ids(&told), "loki");
+
+    let mut posted: Vec<String> = capture
+        .requests("/http")
+        .iter()
+        .flat_map(|request| serde_json::from_str::<Vec<Value>>(&request.body).expect("an array"))
+        .filter_map(|event| event["event_id"].as_str().map(str::to_owned))
+        .collect();
+    posted.sort();
+    assert_eq!(posted, ids(&told), "http");
+
+    let records: Vec<Value> = capture
+        .json_lines("/v1/logs")
+        .iter()
+        .flat_map(|body| {
+            body["resourceLogs"][0]["scopeLogs"][0]["logRecords"]
+                .as_array()
+                .expect("records")
+                .clone()
+        })
+        .collect();
+    let mut otlp_ids: Vec<String> =
+        records.iter().filter_map(|record| attribute(record, "qlik.event_id")).collect();
+    otlp_ids.sort();
+    assert_eq!(otlp_ids, ids(&told), "opentelemetry");
+
+    let metrics: Vec<Value> = capture
+        .requests("/newrelic")
+        .iter()
+        .flat_map(|request| serde_json::from_str::<Vec<Value>>(&request.body).expect("an array"))
+        .collect();
+    assert_eq!(metrics.len(), polls * 2, "new relic: a metric for each summary");
+    let metric = metrics
+        .iter()
+        .map(|metric| &metric["metrics"][0])
+        .find(|metric| metric["attributes"]["user_session_virtual_proxy"] == "/sales");
+    assert_eq!(metric.expect("of /sales")["value"], 2);
+
+    for (path, count) in [("/write", "session_count=30i"), ("/api/v2/write", "session_count=30u")] {
+        let lines: Vec<String> = capture
+            .requests(path)
+            .iter()
+            .flat_map(|request| request.body.lines().map(str::to_owned).collect::<Vec<_>>())
+            .collect();
+        assert_eq!(lines.len(), polls * (2 * 2 + 32 + 1), "{path}: {lines:#?}");
+        let summary = lines
+            .iter()
+            .find(|line| {
+                line.starts_with("user_session_summary")
+                    && line.contains("user_session_virtual_proxy=/ ")
+            })
+            .expect("a summary");
+        assert!(summary.contains(count), "{summary}");
+        assert!(
+            summary.contains(",environment=demo")
+                && summary.contains(",server_description=Simulated\\ node\\ sense1"),
+            "{summary}"
+        );
+    }
+
+    assert!(scraped.contains("butlersos_user_session_total{"), "{scraped}");
+    assert!(scraped.contains("environment=\"demo\""), "{scraped}");
+    assert!(
+        scraped.contains("qlik_sessions_up{server_name=\"sense1\",virtual_proxy=\"/sales\"} 1"),
+        "{scraped}"
+    );
+    assert!(
+        scraped.contains("qlik_sessions_up{server_name=\"sense2\",virtual_proxy=\"/\"} 0"),
+        "{scraped}"
+    );
+    assert!(
+        scraped.contains("qlik_sessions_sessions{server_name=\"sense2\",virtual_proxy=\"/\"} NaN"),
+        "{scraped}"
+    );
+    assert!(scraped.contains("qlik_sessions_targets_failed 1"), "{scraped}");
+    assert!(
+        scraped.contains(
+            "qlik_sessions_server_certificate_expiry_timestamp_seconds{server_name=\"sense1\"}"
+        ),
+        "{scraped}"
+    );
+    let errors: Vec<String> =
+        vector.log().lines().filter(|line| line.contains("ERROR")).map(str::to_owned).collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+}
+
+fn attribute(record: &Value, key: &str) -> Option<String> {
+    let attributes = record["attributes"].as_array()?;
+    let found = attributes.iter().find(|attribute| attribute["key"] == key)?;
+    found["value"]["stringValue"].as_str().map(str::to_owned)
+}
+
+fn scrape(address: &str) -> String {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(address).expect("the exporter listens");
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").expect("asked");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("UTF-8");
+    // Samples carry their time behind the value; it is of no interest here.
+    text.lines()
+        .map(|line| {
+            line.rsplit_once(' ')
+                .filter(|(_, time)| time.len() == 13)
+                .map_or(line, |(sample, _)| sample)
+        })
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[test]
+fn lines_that_are_no_events_are_kept_and_harm_nothing() {
+    if !installed("vector", "lines_that_are_no_events_are_kept_and_harm_nothing") {
+        return;
+    }
+    let fixture = Fixture::new(&[("sense1", &["/"])], "");
+    fixture.site.set_sessions("sense1", "/", &sessions(1));
+    let script = fixture.path("noisy.sh");
+    fs::write(
+        &script,
+        format!(
+            "#!/bin/sh\necho 'garbage {{'\necho '[1]'\necho 'plain words' >&2\nexec {} \"$@\"\n",
+            env!("CARGO_BIN_EXE_qlik-sessions")
+        ),
+    )
+    .expect("written");
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(&script, executable).expect("executable");
+    let mut vector = Vector::start(&fixture, script.to_str(), &["file"], &[]);
+    vector.wait_for("a poll", |vector| {
+        vector.file_events().iter().any(|event| event["event"] == "site_summary")
+    });
+    vector.stop();
+    let events = vector.file_events();
+    let messages = |kind: &str| {
+        texts(&events.iter().filter(|event| event["event"] == kind).collect::<Vec<_>>(), "message")
+    };
+    assert_eq!(messages("unparsed"), ["[1]", "garbage {"]);
+    assert!(messages("log").contains(&"plain words".to_owned()), "{events:#?}");
+    assert!(events.iter().any(|event| event["event"] == "session"));
+}
+
+/// A backend that ends with the test.
+struct Backend(Child);
+
+impl Backend {
+    fn start(mut command: Command, log: &Path) -> Self {
+        let log = fs::File::create(log).expect("a log");
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a file"))
+            .stderr(log)
+            .spawn()
+            .expect("the backend starts");
+        Self(child)
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// `GET`, and the answer's body; none while nobody answers.
+fn get(port: u16, path: &str) -> Option<String> {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    Some(text.split_once("\r\n\r\n")?.1.to_owned())
+}
+
+fn wait_until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let given_up = Instant::now() + Duration::from_secs(40);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < given_up, "{what} did not come");
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn encoded(query: &str) -> String {
+    percent_encoding::utf8_percent_encode(query, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+#[test]
+fn butler_sos_queries_of_influxdb_answer_the_same_numbers() {
+    let test = "butler_sos_queries_of_influxdb_answer_the_same_numbers";
+    if !installed("vector", test) || !installed("influxd", test) {
+        return;
+    }
+    let fixture = Fixture::new(&[("sense1", &["/", "/sales"]), ("sense2", &["/sales"])], "");
+    fixture.site.set_sessions("sense1", "/", &sessions(5));
+    let mut people = sessions(3);
+    people[0].user_id = "od, d=\"q\\".to_owned();
+    fixture.site.set_sessions("sense1", "/sales", &people);
+    fixture.site.set_sessions("sense2", "/sales", &sessions(7));
+    let (port, rpc) = (free_port(), free_port());
+    let folder = fixture.folder.path().display();
+    fs::write(
+        fixture.path("influxdb.conf"),
+        format!(
+            "reporting-disabled = true\nbind-address = \"127.0.0.1:{rpc}\"\n[meta]\n  dir = \"{folder}/meta\"\n[data]\n  dir = \"{folder}/data\"\n  wal-dir = \"{folder}/wal\"\n[http]\n  bind-address = \"127.0.0.1:{port}\"\n"
+        ),
+    )
+    .expect("written");
+    let mut influxd = Command::new("influxd");
+    influxd.arg("run").arg("-config").arg(fixture.path("influxdb.conf"));
+    let _influxd = Backend::start(influxd, &fixture.path("influxd.log"));
+    let query = |query: &str| get(port, &format!("/query?db=SenseOps&q={}", encoded(query)));
+    wait_until("InfluxDB", || query("SHOW DATABASES").filter(|answer| answer.contains("results")));
+    // Over GET this is refused; over POST curl does it as an administrator would.
+    let created = Command::new("curl")
+        .args([
+            "-s",
+            "-XPOST",
+            &format!("http://127.0.0.1:{port}/query"),
+            "--data-urlencode",
+            "q=CREATE DATABASE SenseOps",
+        ])
+        .status()
+        .expect("curl runs");
+    assert!(created.success());
+    let endpoint = format!("http://127.0.0.1:{port}");
+    let mut vector = Vector::start(
+        &fixture,
+        None,
+        &["influxdb-v1", "file"],
+        &[("http://localhost:8086", &endpoint)],
+    );
+    vector.wait_for("two polls", |vector| {
+        vector.file_events().iter().filter(|event| event["event"] == "site_summary").count() >= 2
+    });
+    vector.stop();
+    let answer = query("SELECT session_count FROM user_session_summary WHERE user_session_virtual_proxy='/sales' GROUP BY server_name")
+        .expect("an answer");
+    let answer: Value = serde_json::from_str(&answer).expect("JSON");
+    let series = answer["results"][0]["series"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{answer}\n{}", vector.log()))
+        .clone();
+    let counts: BTreeMap<&str, &Value> = series
+        .iter()
+        .map(|series| {
+            (series["tags"]["server_name"].as_str().expect("a tag"), &series["values"][0][1])
+        })
+        .collect();
+    assert_eq!(counts["sense1"], 3);
+    assert_eq!(counts["sense2"], 7);
+    let users = query("SELECT session_user_id_list FROM user_session_list WHERE server_name='sense1' AND user_session_virtual_proxy='/sales' LIMIT 1").expect("an answer");
+    let users: Value = serde_json::from_str(&users).expect("JSON");
+    assert_eq!(
+        users["results"][0]["series"][0]["values"][0][1],
+        "LAB\\od, d=\"q\\,LAB\\u1,LAB\\u2"
+    );
+    let ids = query("SELECT user_id FROM user_session_details WHERE environment='demo' AND user_session_id='s0' AND server_name='sense1' AND user_session_virtual_proxy='/sales' LIMIT 1").expect("an answer");
+    let ids: Value = serde_json::from_str(&ids).expect("JSON");
+    assert_eq!(ids["results"][0]["series"][0]["values"][0][1], "od, d=\"q\\");
+}
+
+#[test]
+fn prometheus_sees_no_false_and_no_old_count() {
+    let test = "prometheus_sees_no_false_and_no_old_count";
+    if !installed("vector", test) || !installed("prometheus", test) {
+        return;
+    }
+    let fixture = Fixture::new(&[("sense1", &["/"])], "");
+    fixture.site.set_sessions("sense1", "/", &sessions(4));
+    let (exporter, port) = (free_port(), free_port());
+    let vector = Vector::start(
+        &fixture,
+        None,
+        &["prometheus", "file"],
+        &[("0.0.0.0:9598", &format!("127.0.0.1:{exporter}"))],
+    );
+    fs::write(
+        fixture.path("prometheus.yml"),
+        format!("global: {{scrape_interval: 1s}}\nscrape_configs:\n  - job_name: vector\n    static_configs: [{{targets: ['127.0.0.1:{exporter}']}}]\n"),
+    )
+    .expect("written");
+    let mut prometheus = Command::new("prometheus");
+    prometheus
+        .arg(format!("--config.file={}", fixture.path("prometheus.yml").display()))
+        .arg(format!("--storage.tsdb.path={}", fixture.path("tsdb").display()))
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+        // Five minutes as a rule; a test does not wait that long.
+        .arg("--query.lookback-delta=4s");
+    let _prometheus = Backend::start(prometheus, &fixture.path("prometheus.log"));
+    let value = |query: &str| -> Option<String> {
+        let answer: Value =
+            serde_json::from_str(&get(port, &format!("/api/v1/query?query={}", encoded(query)))?)
+                .ok()?;
+        answer["data"]["result"][0]["value"][1].as_str().map(str::to_owned)
+    };
+    wait_until("the count", || {
+        value("butlersos_user_session_total{user_session_virtual_proxy=\"/\"}")
+            .filter(|count| count == "4")
+    });
+    assert_eq!(value("qlik_sessions_up").as_deref(), Some("1"));
+    fixture.site.stop("sense1");
+    wait_until("up 0", || value("qlik_sessions_up").filter(|up| up == "0"));
+    wait_until("no false count", || value("qlik_sessions_sessions").filter(|count| count == "NaN"));
+    assert_eq!(value("butlersos_user_session_total").as_deref(), Some("NaN"));
+    fixture.site.restart("sense1");
+    wait_until("the count again", || value("qlik_sessions_sessions").filter(|count| count == "4"));
+    // The program hangs: nothing is polled any more, and Vector does not know.
+    let stopped = Command::new("pkill")
+        .args(["-STOP", "-P", &vector.child.id().to_string()])
+        .status()
+        .expect("pkill runs");
+    assert!(stopped.success());
+    wait_until("no old count", || value("qlik_sessions_sessions").is_none().then_some(()));
+    wait_until("no old up", || value("qlik_sessions_up").is_none().then_some(()));
+    let _ = Command::new("pkill").args(["-KILL", "-P", &vector.child.id().to_string()]).status();
+}
+
+#[test]
+fn mqtt_messages_come_at_butler_sos_topics() {
+    let test = "mqtt_messages_come_at_butler_sos_topics";
+    if !installed("vector", test)
+        || !installed("mosquitto", test)
+        || !installed("mosquitto_sub", test)
+    {
+        return;
+    }
+    let fixture = Fixture::new(&[("sense1", &["/", "/sales"])], "");
+    // More than Vector's default packet of 10 KiB.
+    fixture.site.set_sessions("sense1", "/sales", &sessions(2_000));
+    let port = free_port();
+    let mut mosquitto = Command::new("/usr/sbin/mosquitto");
+    mosquitto.arg("-p").arg(port.to_string());
+    let _mosquitto = Backend::start(mosquitto, &fixture.path("mosquitto.log"));
+    wait_until("the broker", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+    let mut subscriber = Command::new("mosquitto_sub");
+    subscriber.args(["-p", &port.to_string(), "-t", "butler-sos/#", "-F", "%t %p"]);
+    let received = fixture.path("received");
+    let _subscriber = Backend::start(subscriber, &received);
+    thread::sleep(Duration::from_millis(300));
+    let edits = [("port: 1883", &*format!("port: {port}"))];
+    let mut vector = Vector::start(&fixture, None, &["mqtt", "file"], &edits);
+    vector.wait_for("two polls", |vector| {
+        vector.file_events().iter().filter(|event| event["event"] == "site_summary").count() >= 2
+    });
+    vector.stop();
+    let events = vector.file_events();
+    let told = ids(&program_events(&events));
+    let messages = wait_until("every message", || {
+        let text = fs::read_to_string(&received).ok()?;
+        let messages: Vec<(String, Value)> = text
+            .lines()
+            .filter_map(|line| line.split_once(' '))
+            .filter_map(|(topic, payload)| {
+                Some((topic.to_owned(), serde_json::from_str::<Value>(payload).ok()?))
+            })
+            .filter(|(_, payload)| payload["event"] != "log")
+            .collect();
+        (messages.len() >= told.len()).then_some(messages)
+    });
+    let payloads: Vec<&Value> = messages.iter().map(|(_, payload)| payload).collect();
+    assert_eq!(ids(&payloads), told);
+    let summary = messages
+        .iter()
+        .find(|(topic, _)| topic == "butler-sos/localhost/usersession/sales")
+        .expect("Butler SOS's topic");
+    assert_eq!(summary.1["session_count"], 2_000);
+    assert!(messages.iter().any(|(topic, _)| topic == "butler-sos/localhost/usersession/"));
+    assert!(messages.iter().any(|(topic, _)| topic == "butler-sos/qlik-sessions/session"));
+}
