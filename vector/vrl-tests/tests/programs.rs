@@ -1,0 +1,171 @@
+//! Every VRL program of the shipped configuration, compiled and run on real
+//! output of the program, without Vector. Warnings fail, too.
+//!
+//! The results are compared whole with `expected/`. After a change that is
+//! meant, `UPDATE=1 cargo test` writes them anew; read the difference.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use chrono::{DateTime, Utc};
+use serde_json::Value as Json;
+use vrl::{
+    compiler::{CompilationResult, Context, Program, TargetValue, TimeZone, compile, state::RuntimeState},
+    diagnostic::Formatter,
+    value::{KeyString, Secrets, Value},
+};
+
+fn vector() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn yaml(path: &Path) -> Json {
+    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_yaml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn outputs() -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = fs::read_dir(vector().join("outputs"))
+        .expect("the outputs are there")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .collect();
+    paths.sort();
+    paths
+}
+
+fn compiled(name: &str, source: &str) -> Program {
+    match compile(source, &vrl::stdlib::all()) {
+        Ok(CompilationResult { program, warnings, .. }) => {
+            assert!(warnings.is_empty(), "{name}: {}", Formatter::new(source, warnings));
+            program
+        }
+        Err(diagnostics) => panic!("{name}: {}", Formatter::new(source, diagnostics)),
+    }
+}
+
+/// Runs a program on one event: its result, and the event as it left it. None
+/// where it aborts.
+fn run(program: &Program, event: Value) -> Option<(Value, Value)> {
+    let mut target = TargetValue { value: event, metadata: Value::Object(BTreeMap::new()), secrets: Secrets::default() };
+    let mut state = RuntimeState::default();
+    let timezone = TimeZone::default();
+    let mut context = Context::new(&mut target, &mut state, &timezone);
+    match program.resolve(&mut context) {
+        Ok(result) => Some((result, target.value)),
+        Err(vrl::compiler::ExpressionError::Abort { .. }) => None,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// The lines of the fixtures, as the exec source hands them on.
+fn raw_events() -> Vec<Value> {
+    let received: DateTime<Utc> = "2026-11-23T12:00:00Z".parse().expect("a time");
+    let fixture = |name: &str| fs::read_to_string(vector().join("tests/fixtures").join(name)).expect("it is there");
+    let mut lines: Vec<(String, &str)> = Vec::new();
+    lines.extend(fixture("stdout.ndjson").lines().map(|line| (line.to_owned(), "stdout")));
+    lines.extend(fixture("stderr.ndjson").lines().map(|line| (line.to_owned(), "stderr")));
+    lines.extend(["garbage {", "[1]", "{\"no\":\"event\"}", ""].map(|line| (line.to_owned(), "stdout")));
+    lines.extend(["plain words", "{\"level\":7}"].map(|line| (line.to_owned(), "stderr")));
+    // What the smallest event of userIds: omit has.
+    lines.push((
+        r#"{"timestamp":"2026-11-23T23:55:45.000Z","event":"session","event_id":"00000000000000000000000000000001","server_name":"s","server_host":"s","proxy_host":"s:4243","virtual_proxy":"/","session_id":"x","user_directory":"LAB","first_seen":"2026-11-23T23:55:45.000Z"}"#.to_owned(),
+        "stdout",
+    ));
+    lines
+        .into_iter()
+        .map(|(line, stream)| {
+            let entry = |key: &str, value: Value| (KeyString::from(key), value);
+            Value::Object(BTreeMap::from([
+                entry("message", Value::from(line)),
+                entry("stream", Value::from(stream)),
+                entry("host", Value::from("poller1")),
+                entry("pid", Value::from(7)),
+                entry("source_type", Value::from("exec")),
+                entry("timestamp", Value::Timestamp(received)),
+            ]))
+        })
+        .collect()
+}
+
+/// The events that leave each transform of a configuration.
+struct Pipeline {
+    transforms: serde_json::Map<String, Json>,
+    ran: Vec<String>,
+}
+
+impl Pipeline {
+    fn events_of(&mut self, id: &str) -> Vec<Value> {
+        if id == "qlik_sessions" {
+            return raw_events();
+        }
+        let transform = self.transforms.get(id).unwrap_or_else(|| panic!("no transform {id}")).clone();
+        let inputs: Vec<Value> = transform["inputs"]
+            .as_array()
+            .expect("inputs")
+            .iter()
+            .flat_map(|input| self.events_of(input.as_str().expect("a name")))
+            .collect();
+        self.ran.push(id.to_owned());
+        match transform["type"].as_str() {
+            Some("remap") => {
+                let program = compiled(id, transform["source"].as_str().expect("a source"));
+                inputs.into_iter().flat_map(|event| remap(&program, event)).collect()
+            }
+            Some("filter") => {
+                let program = compiled(id, transform["condition"].as_str().expect("a condition"));
+                inputs.into_iter().filter(|event| passes(&program, event)).collect()
+            }
+            other => panic!("{id} is a {other:?}, and that holds no VRL"),
+        }
+    }
+}
+
+fn remap(program: &Program, event: Value) -> Vec<Value> {
+    match run(program, event) {
+        None => Vec::new(),
+        Some((_, Value::Array(events))) => events,
+        Some((_, event)) => vec![event],
+    }
+}
+
+fn passes(program: &Program, event: &Value) -> bool {
+    matches!(run(program, event.clone()), Some((Value::Boolean(true), _)))
+}
+
+fn holds_vrl(transform: &Json) -> bool {
+    matches!(transform["type"].as_str(), Some("remap" | "filter"))
+}
+
+#[test]
+fn every_program_gives_what_is_expected() {
+    let base = yaml(&vector().join("qlik-sessions.yaml"))["transforms"].as_object().expect("transforms").clone();
+    let mut differing = Vec::new();
+    for path in outputs() {
+        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        let own = yaml(&path)["transforms"].as_object().cloned().unwrap_or_default();
+        let mut pipeline = Pipeline { transforms: base.clone(), ran: Vec::new() };
+        pipeline.transforms.extend(own.clone());
+        let ids = own.iter().filter(|(_, transform)| holds_vrl(transform)).map(|(id, _)| id.clone());
+        let ids = std::iter::once("qlik_sessions_events".to_owned()).chain(ids);
+        for id in ids {
+            let result: Vec<Json> =
+                pipeline.events_of(&id).into_iter().map(|event| event.try_into().expect("an event is JSON")).collect();
+            let result = serde_json::to_string_pretty(&result).expect("JSON") + "\n";
+            let file = if id == "qlik_sessions_events" { id } else { format!("{name}.{id}") };
+            let expected = Path::new(env!("CARGO_MANIFEST_DIR")).join("expected").join(format!("{file}.json"));
+            if std::env::var_os("UPDATE").is_some() {
+                fs::create_dir_all(expected.parent().expect("a folder")).expect("a folder");
+                fs::write(&expected, &result).expect("written");
+            }
+            if fs::read_to_string(&expected).ok().as_deref() != Some(&result) {
+                differing.push(format!("{}:\n{result}", expected.display()));
+            }
+        }
+        assert!(pipeline.ran.contains(&"qlik_sessions_events".to_owned()));
+    }
+    assert!(differing.is_empty(), "not as expected:\n{}", differing.join("\n"));
+}
