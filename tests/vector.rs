@@ -9,7 +9,6 @@ mod support;
 use std::{
     collections::BTreeMap,
     fs,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -18,7 +17,10 @@ use std::{
 
 use capture::Capture;
 use serde_json::Value;
-use support::{Fixture, installed, named_sessions, sessions, texts, wait_for_end};
+use support::{
+    Backend, Fixture, free_port, get, installed, named_sessions, sessions, texts, wait_for_end,
+    wait_until, whole_lines,
+};
 use tempfile::TempDir;
 
 fn shipped() -> PathBuf {
@@ -175,21 +177,6 @@ impl Drop for Vector {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn whole_lines(text: &str) -> Vec<Value> {
-    let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
-    whole
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
-        .collect()
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0))
-        .and_then(|listener| listener.local_addr())
-        .expect("a free port")
-        .port()
 }
 
 /// The program's own events, its log left out, by kind.
@@ -467,51 +454,6 @@ fn lines_that_are_no_events_are_kept_and_harm_nothing() {
     assert_eq!(messages("unparsed"), ["[1]", "garbage {"]);
     assert!(messages("log").contains(&"plain words".to_owned()), "{events:#?}");
     assert!(events.iter().any(|event| event["event"] == "session"));
-}
-
-/// A backend that ends with the test.
-struct Backend(Child);
-
-impl Backend {
-    fn start(mut command: Command, log: &Path) -> Self {
-        let log = fs::File::create(log).expect("a log");
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a file"))
-            .stderr(log)
-            .spawn()
-            .expect("the backend starts");
-        Self(child)
-    }
-}
-
-impl Drop for Backend {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// `GET`, and the answer's body; none while nobody answers.
-fn get(port: u16, path: &str) -> Option<String> {
-    use std::io::{Read, Write};
-    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).ok()?;
-    Some(text.split_once("\r\n\r\n")?.1.to_owned())
-}
-
-fn wait_until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let given_up = Instant::now() + Duration::from_secs(40);
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < given_up, "{what} did not come");
-        thread::sleep(Duration::from_millis(100));
-    }
 }
 
 fn encoded(query: &str) -> String {

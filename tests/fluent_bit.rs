@@ -1,0 +1,341 @@
+//! The shipped Fluent Bit configuration, run by a real Fluent Bit where one is
+//! installed.
+
+#![cfg(unix)]
+
+#[path = "support/capture.rs"]
+mod capture;
+mod support;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use capture::Capture;
+use qlik_sessions::site::Fault;
+use serde_json::Value;
+use support::{
+    Fixture, free_port, get, installed, of_kind, sessions, wait_for_end, wait_until, whole_lines,
+};
+
+const STATE: &str = "    stateFile: state.json";
+
+fn shipped() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fluent-bit")
+}
+
+fn outputs() -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(shipped().join("outputs"))
+        .expect("the outputs are there")
+        .map(|entry| {
+            entry
+                .expect("an entry")
+                .path()
+                .file_stem()
+                .expect("a name")
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+/// Writes the shipped files into the fixture's folder, their addresses changed.
+fn placed(fixture: &Fixture, outputs: &[&str], edits: &[(&str, &str)]) -> PathBuf {
+    let folder = fixture.folder.path().display().to_string();
+    for name in ["storage", "outputs"] {
+        fs::create_dir_all(fixture.path(name)).expect("a folder");
+    }
+    let edited = |name: &str, edits: &[(&str, &str)]| {
+        let mut text = fs::read_to_string(shipped().join(name)).expect("it is shipped");
+        for (from, to) in edits {
+            text = text.replace(from, to);
+        }
+        fs::write(fixture.path(name), text).expect("written");
+    };
+    for name in outputs {
+        let mut edits = edits.to_vec();
+        edits.push(("/var/log/qlik-sessions", &folder));
+        edited(&format!("outputs/{name}.yaml"), &edits);
+    }
+    let includes: String =
+        outputs.iter().map(|name| format!("  - outputs/{name}.yaml\n")).collect();
+    edited(
+        "qlik-sessions.yaml",
+        &[
+            ("  - outputs/stdout.yaml\n", &includes),
+            (
+                "exec qlik-sessions once",
+                &format!("exec {} once", env!("CARGO_BIN_EXE_qlik-sessions")),
+            ),
+            ("/etc/qlik-sessions/config.yaml", fixture.config.to_str().expect("UTF-8")),
+            ("/var/lib/fluent-bit/storage", &format!("{folder}/storage")),
+            ("interval_sec: 30", "interval_sec: 1"),
+        ],
+    );
+    fixture.path("qlik-sessions.yaml")
+}
+
+struct FluentBit<'a> {
+    child: Child,
+    fixture: &'a Fixture,
+}
+
+impl<'a> FluentBit<'a> {
+    fn start(fixture: &'a Fixture, outputs: &[&str], edits: &[(&str, &str)]) -> Self {
+        let config = placed(fixture, outputs, edits);
+        let log = fs::File::create(fixture.path("fluent-bit.log")).expect("a log");
+        let child = Command::new("fluent-bit")
+            .arg("-c")
+            .arg(config)
+            .stdin(Stdio::null())
+            .stdout(fs::File::create(fixture.path("stdout")).expect("a file"))
+            .stderr(log)
+            .spawn()
+            .expect("fluent-bit starts");
+        Self { child, fixture }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.fixture.path("fluent-bit.log")).unwrap_or_default()
+    }
+
+    fn events(&self) -> Vec<Value> {
+        whole_lines(&fs::read_to_string(self.fixture.path("events.ndjson")).unwrap_or_default())
+    }
+
+    fn polls(&self) -> usize {
+        of_kind(&self.events(), "site_summary").len()
+    }
+
+    fn stop(&mut self) {
+        let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        wait_for_end(&mut self.child);
+    }
+}
+
+impl Drop for FluentBit<'_> {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn each_configuration_passes_the_dry_run() {
+    if !installed("fluent-bit", "each_configuration_passes_the_dry_run") {
+        return;
+    }
+    let fixture = Fixture::new(&[("sense1", &["/"])], STATE);
+    for name in outputs() {
+        let config = placed(&fixture, &[&name], &[]);
+        let output = Command::new("fluent-bit")
+            .arg("--dry-run")
+            .arg("-c")
+            .arg(config)
+            .output()
+            .expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !said.contains("[error]"), "{name}: {said}");
+    }
+    let classic = Command::new("fluent-bit")
+        .current_dir(shipped().join("classic"))
+        .args(["--dry-run", "-c", "qlik-sessions.conf"])
+        .output()
+        .expect("it runs");
+    assert!(classic.status.success(), "{}", String::from_utf8_lossy(&classic.stderr));
+}
+
+/// Sorted ids, and how often each came: no id may come twice.
+fn once_each<'a>(ids: impl Iterator<Item = &'a str>, what: &str) -> BTreeSet<String> {
+    let mut seen = BTreeSet::new();
+    for id in ids {
+        assert!(seen.insert(id.to_owned()), "{what}: {id} came twice");
+    }
+    seen
+}
+
+#[test]
+fn every_event_arrives_once_with_its_id_and_time() {
+    if !installed("fluent-bit", "every_event_arrives_once_with_its_id_and_time") {
+        return;
+    }
+    for count in [100, 10_000] {
+        let fixture = Fixture::new(&[("sense1", &["/", "/sales"])], STATE);
+        fixture.site.set_sessions("sense1", "/", &sessions(count));
+        let capture = Capture::start();
+        let port = capture.address.port().to_string();
+        let edits = [
+            ("host: localhost", "host: 127.0.0.1"),
+            ("port: 9200", &*format!("port: {port}")),
+            ("port: 3100", &*format!("port: {port}")),
+            ("port: 8080", &*format!("port: {port}")),
+        ];
+        let mut fluent_bit =
+            FluentBit::start(&fixture, &["file", "elasticsearch", "loki", "http"], &edits);
+        // Fluent Bit goes on polling until its very end, and keeps what it could
+        // not send for its next start: the first two polls are long through then.
+        wait_until("four polls", || {
+            assert!(!fluent_bit.log().contains("[error]"), "{}", fluent_bit.log());
+            (fluent_bit.polls() >= 4).then_some(())
+        });
+        fluent_bit.stop();
+
+        let events = fluent_bit.events();
+        once_each(events.iter().filter_map(|event| event["event_id"].as_str()), "file");
+        let polls: BTreeSet<&str> =
+            events.iter().filter_map(|event| event["timestamp"].as_str()).collect();
+        let due: BTreeSet<&str> = polls.into_iter().take(2).collect();
+        let due: BTreeSet<String> = events
+            .iter()
+            .filter(|event| event["timestamp"].as_str().is_some_and(|time| due.contains(time)))
+            .filter_map(|event| event["event_id"].as_str().map(str::to_owned))
+            .collect();
+        assert_eq!(due.len(), 2 * (count + 2 + 1), "every session of every poll");
+        let times: BTreeMap<&str, &str> = events
+            .iter()
+            .map(|event| {
+                (
+                    event["event_id"].as_str().expect("an id"),
+                    event["timestamp"].as_str().expect("a time"),
+                )
+            })
+            .collect();
+
+        let lines = capture.json_lines("/_bulk");
+        let documents: Vec<(&Value, &Value)> =
+            lines.chunks(2).map(|pair| (&pair[0]["create"], &pair[1])).collect();
+        let stored = once_each(
+            documents.iter().filter_map(|(action, _)| action["_id"].as_str()),
+            "elasticsearch",
+        );
+        assert!(stored.is_superset(&due), "elasticsearch");
+        for (action, document) in documents {
+            let id = action["_id"].as_str().expect("an id");
+            assert_eq!(document["@timestamp"], times[id], "to the millisecond");
+            assert!(action.get("_type").is_none());
+        }
+
+        let mut pushed = Vec::new();
+        for request in capture.requests("/loki/api/v1/push") {
+            let body: Value = serde_json::from_str(&request.body).expect("JSON");
+            for stream in body["streams"].as_array().expect("streams") {
+                for value in stream["values"].as_array().expect("values") {
+                    let id = value[2]["event_id"].as_str().expect("structured metadata").to_owned();
+                    let nanoseconds: i64 =
+                        value[0].as_str().expect("a time").parse().expect("a number");
+                    let time: jiff::Timestamp = times[&*id].parse().expect("RFC 3339");
+                    assert_eq!(nanoseconds / 1_000_000, time.as_millisecond(), "{id}");
+                    pushed.push(id);
+                }
+            }
+        }
+        let pushed = once_each(pushed.iter().map(String::as_str), "loki");
+        assert!(pushed.is_superset(&due), "loki");
+
+        let posted: Vec<Value> = capture
+            .requests("/qlik-sessions")
+            .iter()
+            .flat_map(|request| {
+                serde_json::from_str::<Vec<Value>>(&request.body).expect("an array")
+            })
+            .collect();
+        let posted =
+            once_each(posted.iter().filter_map(|event| event["event_id"].as_str()), "http");
+        assert!(posted.is_superset(&due), "http");
+    }
+}
+
+#[test]
+fn an_outage_is_told_and_the_end_leaves_no_orphan() {
+    if !installed("fluent-bit", "an_outage_is_told_and_the_end_leaves_no_orphan") {
+        return;
+    }
+    let fixture = Fixture::new(&[("sense1", &["/"])], STATE);
+    fixture.site.set_fault("sense1", "/", Some(Fault::NoAnswer));
+    let mut fluent_bit = FluentBit::start(&fixture, &["file"], &[]);
+    let errors = wait_until("two failures", || {
+        let events = fluent_bit.events();
+        let errors: Vec<Value> = of_kind(&events, "poll_error").into_iter().cloned().collect();
+        (errors.len() >= 2).then_some(errors)
+    });
+    assert_eq!(errors[0]["category"], "timeout");
+    assert_eq!(errors[1]["consecutive_failures"], 2, "the state file joins the runs");
+    // A run is waiting for the site at this moment.
+    fluent_bit.stop();
+    let config = fixture.config.to_str().expect("UTF-8");
+    wait_until("the end of the last run", || {
+        let orphans =
+            Command::new("pgrep").args(["-f", config]).output().expect("pgrep runs").stdout;
+        orphans.is_empty().then_some(())
+    });
+}
+
+#[test]
+fn influxdb_and_prometheus_get_flat_records() {
+    if !installed("fluent-bit", "influxdb_and_prometheus_get_flat_records") {
+        return;
+    }
+    let fixture = Fixture::new(&[("sense1", &["/", "/sales"])], STATE);
+    fixture.site.set_sessions("sense1", "/", &sessions(3));
+    fixture.site.set_fault("sense1", "/sales", Some(Fault::Status(503)));
+    let capture = Capture::start();
+    let exporter = free_port();
+    let edits = [
+        ("host: localhost", "host: 127.0.0.1"),
+        ("host: 0.0.0.0", "host: 127.0.0.1"),
+        ("port: 8086", &*format!("port: {}", capture.address.port())),
+        ("port: 9599", &*format!("port: {exporter}")),
+    ];
+    let mut fluent_bit = FluentBit::start(&fixture, &["influxdb", "prometheus", "file"], &edits);
+    wait_until("two polls", || (fluent_bit.polls() >= 2).then_some(()));
+    let scraped = wait_until("the gauges", || {
+        get(exporter, "/metrics").filter(|text| text.contains("last_poll"))
+    });
+    std::thread::sleep(Duration::from_secs(2));
+    fluent_bit.stop();
+    let lines: Vec<String> = capture
+        .requests("/write")
+        .iter()
+        .flat_map(|request| request.body.lines().map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    let line = |start: &str| {
+        lines
+            .iter()
+            .find(|line| line.starts_with(start))
+            .unwrap_or_else(|| panic!("{start} is not in {lines:#?}\n{}", fluent_bit.log()))
+    };
+    let summary = line("user_session_summary,");
+    assert!(
+        summary.contains("session_count=3i") && summary.contains("user_session_virtual_proxy=/"),
+        "{summary}"
+    );
+    // The plugin escapes a backslash twice; said in the file.
+    assert!(
+        line("user_session_list,")
+            .contains(r#"session_user_id_list="LAB\\\\u0,LAB\\\\u1,LAB\\\\u2""#),
+        "{lines:#?}"
+    );
+    assert!(line("user_session_details,").contains("user_id=\"u"), "{lines:#?}");
+
+    assert!(
+        scraped.contains("qlik_sessions_sessions{server_name=\"sense1\",virtual_proxy=\"/\"} 3"),
+        "{scraped}"
+    );
+    assert!(
+        scraped.contains("qlik_sessions_up{server_name=\"sense1\",virtual_proxy=\"/sales\"} 0"),
+        "{scraped}"
+    );
+    assert!(
+        scraped.to_lowercase().contains(
+            "qlik_sessions_sessions{server_name=\"sense1\",virtual_proxy=\"/sales\"} nan"
+        ),
+        "{scraped}"
+    );
+    assert!(scraped.contains("qlik_sessions_targets_failed 1"), "{scraped}");
+}
