@@ -369,11 +369,12 @@ impl Drop for Backend {
 pub fn get(port: u16, path: &str) -> Option<String> {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).ok()?;
-    Some(text.split_once("\r\n\r\n")?.1.to_owned())
+    stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = Vec::new();
+    // Not all servers close when they are asked to; then the time ends it.
+    let _ = stream.read_to_end(&mut answer);
+    Some(String::from_utf8(answer).ok()?.split_once("\r\n\r\n")?.1.to_owned())
 }
 
 pub fn wait_until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
