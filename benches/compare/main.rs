@@ -68,7 +68,7 @@ fn main() {
     let quick = arguments.iter().any(|argument| argument == "--quick");
     let plan = if quick { Plan::QUICK } else { Plan::FULL };
     let folder = tempfile::tempdir().expect("the temporary folder can be written");
-    let mut table = Table::default();
+    let mut table = Table::new(!quick);
 
     transform(&plan, folder.path(), &mut table);
     if is_installed("nginx") && is_installed("openssl") {
@@ -249,9 +249,8 @@ impl Streaming {
             let mut lines = BufReader::with_capacity(64 * 1024, stdout);
             let mut line = Vec::new();
             while lines.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
-                if line.windows(23).take(60).any(|text| text == b"\"event\":\"site_summary\",\"")
-                    && told.send(()).is_err()
-                {
+                let begin = String::from_utf8_lossy(&line[..line.len().min(100)]);
+                if begin.contains(r#""event":"site_summary""#) && told.send(()).is_err() {
                     break;
                 }
                 line.clear();

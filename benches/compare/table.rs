@@ -23,24 +23,32 @@ pub fn mb(bytes: f64) -> f64 {
 }
 
 /// The rows so far; each is printed to stderr when it is known.
-#[derive(Default)]
-pub struct Table(String);
+pub struct Table {
+    rows: String,
+    /// Whether the numbers are good enough to be held against goals.
+    judge: bool,
+}
 
 impl Table {
+    /// No rows yet.
+    pub fn new(judge: bool) -> Self {
+        Self { rows: String::new(), judge }
+    }
+
     /// Adds a row. `reached` says nothing where there is no goal.
     pub fn row(&mut self, what: &str, measured: &str, goal: &str, reached: Option<bool>) {
-        let reached = match reached {
+        let reached = match reached.filter(|_| self.judge) {
             Some(true) => "yes",
             Some(false) => "**no**",
             None => "",
         };
         let row = format!("| {what} | {measured} | {goal} | {reached} |\n");
         eprint!("{row}");
-        self.0.push_str(&row);
+        self.rows.push_str(&row);
     }
 
     /// Prints all.
     pub fn print(&self) {
-        print!("| what | measured | goal | reached |\n|---|---|---|---|\n{}", self.0);
+        print!("| what | measured | goal | reached |\n|---|---|---|---|\n{}", self.rows);
     }
 }
