@@ -1,0 +1,128 @@
+//! Each step of the way of the data on its own: an answer is parsed, compared
+//! with the one before, and written as events.
+//!
+//! `cargo bench --bench micro`
+
+mod common;
+
+use divan::{Bencher, counter::BytesCount};
+use jiff::Timestamp;
+use qlik_sessions::{
+    config::Config,
+    events::{Lines, SessionEvent, SessionKeys, SummaryFacts, TargetEvents, TargetKeys},
+    lifecycle::Known,
+    snapshot::{Body, Rules, Snapshot},
+};
+
+/// Sessions: a usual site, and a very large one.
+const SIZES: [usize; 2] = [1_100, 50_000];
+const MAX_LINE: usize = 256 * 1024;
+
+fn main() {
+    divan::main();
+}
+
+fn body(sessions: usize) -> Body {
+    Body::new(common::answer(0, sessions).into_bytes())
+}
+
+fn rules(session_source: &str) -> Rules {
+    let text = format!(
+        "Butler-SOS:\n  userSessions:\n    enableSessionExtract: true\n  sessionSource:\n    maxLineBytes: {MAX_LINE}\n{session_source}"
+    );
+    Rules::new(&Config::parse("config.yaml".as_ref(), &text).expect("these settings are right"))
+}
+
+fn keys() -> TargetKeys {
+    TargetKeys::named("sense1", "/sales")
+}
+
+/// Reads an answer.
+#[divan::bench(args = SIZES)]
+fn parse(bencher: Bencher, sessions: usize) {
+    let rules = rules("");
+    let bytes = common::answer(0, sessions).len();
+    bencher.counter(BytesCount::new(bytes)).with_inputs(|| body(sessions)).bench_refs(|body| {
+        let snapshot = body.read(&rules).expect("it is a list of sessions");
+        snapshot.sessions.len()
+    });
+}
+
+/// As `parse`, with the attributes.
+#[divan::bench(args = SIZES)]
+fn parse_with_attributes(bencher: Bencher, sessions: usize) {
+    let rules = rules("    attributes: true\n");
+    let bytes = common::answer(0, sessions).len();
+    bencher.counter(BytesCount::new(bytes)).with_inputs(|| body(sessions)).bench_refs(|body| {
+        let snapshot = body.read(&rules).expect("it is a list of sessions");
+        snapshot.sessions.len()
+    });
+}
+
+/// Compares an answer with the one before; nine of ten sessions are the same.
+#[divan::bench(args = SIZES)]
+fn diff(bencher: Bencher, sessions: usize) {
+    let rules = rules("");
+    let (mut before, mut after) =
+        (body(sessions), Body::new(common::answer(sessions / 10, sessions).into_bytes()));
+    let before = before.read(&rules).expect("it is a list of sessions");
+    let after = after.read(&rules).expect("it is a list of sessions");
+    bencher
+        .with_inputs(|| {
+            let mut known = Known::default();
+            note(&mut known, &before);
+            known
+        })
+        .bench_refs(|known| note(known, &after));
+}
+
+/// Answers how many sessions started and ended.
+fn note(known: &mut Known, snapshot: &Snapshot<'_>) -> usize {
+    let now = Timestamp::UNIX_EPOCH;
+    known.begin();
+    let started = snapshot
+        .sessions
+        .iter()
+        .filter(|session| known.see(SessionKeys::from(*session), now).started)
+        .count();
+    let ended = known.gone().count();
+    known.finish(now);
+    started + ended
+}
+
+/// Writes a session's event for each session.
+#[divan::bench(args = SIZES)]
+fn serialise(bencher: Bencher, sessions: usize) {
+    let mut body = body(sessions);
+    let snapshot = body.read(&rules("")).expect("it is a list of sessions");
+    let keys = keys();
+    let events = TargetEvents::new(&keys, Timestamp::UNIX_EPOCH);
+    let write = || {
+        let mut lines = Lines::new(MAX_LINE);
+        for session in &snapshot.sessions {
+            events.session(
+                &mut lines,
+                SessionEvent::Session,
+                SessionKeys::from(session),
+                None,
+                None,
+            );
+        }
+        lines.take()
+    };
+    bencher.counter(BytesCount::new(write().len())).bench(write);
+}
+
+/// Writes the summary: counts people and lists them in order.
+#[divan::bench(args = SIZES)]
+fn summarise(bencher: Bencher, sessions: usize) {
+    let mut body = body(sessions);
+    let snapshot = body.read(&rules("")).expect("it is a list of sessions");
+    let keys = keys();
+    let events = TargetEvents::new(&keys, Timestamp::UNIX_EPOCH);
+    bencher.bench(|| {
+        let mut lines = Lines::new(MAX_LINE);
+        events.summary(&mut lines, &snapshot, &SummaryFacts::default());
+        lines.take()
+    });
+}

@@ -1,0 +1,154 @@
+//! Any bytes as an answer, under several settings: sessions or a failure, never
+//! a panic; and what is written of it are JSON lines within the limit.
+
+#![no_main]
+
+use std::{path::Path, sync::LazyLock};
+
+use jiff::Timestamp;
+use libfuzzer_sys::fuzz_target;
+use qlik_sessions::{
+    config::{Config, UserIds},
+    events::{
+        Lifetime, Lines, SessionEvent, SessionKeys, SummaryFacts, TargetEvents, TargetKeys,
+    },
+    lifecycle::Known,
+    snapshot::{Body, Rules},
+    target::Secret,
+};
+use serde_json::Value;
+
+const MAX_LINE: usize = 4096;
+
+struct Variant {
+    rules: Rules,
+    names_users: bool,
+}
+
+static VARIANTS: LazyLock<Vec<Variant>> = LazyLock::new(|| {
+    let plain = config("");
+    let attributes = config(
+        "    attributes: true
+    excludedUsersCount: true
+",
+    );
+    let mut pseudonyms = attributes.clone();
+    pseudonyms.options.user_ids = UserIds::Pseudonym(Secret::new("0123456789abcdef"));
+    let mut omitted = attributes.clone();
+    omitted.options.user_ids = UserIds::Omit;
+    [plain, attributes, pseudonyms, omitted]
+        .iter()
+        .map(|config| Variant {
+            rules: Rules::new(config),
+            names_users: !matches!(config.options.user_ids, UserIds::Omit),
+        })
+        .collect()
+});
+
+fn config(options: &str) -> Config {
+    let text = format!(
+        "Butler-SOS:
+  userSessions:
+    enableSessionExtract: true
+    excludeUser:
+      - directory: LAB
+        userId: testuser*
+  sessionSource:
+    maxLineBytes: {MAX_LINE}
+{options}"
+    );
+    Config::parse(Path::new("config.yaml"), &text).expect("these settings are right")
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut counts = Vec::new();
+    for variant in VARIANTS.iter() {
+        counts.push(read(bytes, variant));
+    }
+    // Settings change what is told, not whether an answer is one.
+    assert!(counts.windows(2).all(|pair| pair[0] == pair[1]), "{counts:?}");
+});
+
+/// Answers how many sessions there are in all.
+fn read(bytes: &[u8], variant: &Variant) -> Option<usize> {
+    let mut body = Body::new(bytes.to_vec());
+    let snapshot = match body.read(&variant.rules) {
+        Ok(snapshot) => snapshot,
+        Err(failure) => {
+            let keys = TargetKeys::named("sense1", "/");
+            let mut lines = Lines::new(MAX_LINE);
+            TargetEvents::new(&keys, Timestamp::UNIX_EPOCH).error(&mut lines, &failure, Some(1), 1);
+            assert_eq!(parsed(&lines.take()).len(), 1);
+            return None;
+        }
+    };
+    let keys = TargetKeys::named("sense1", "/");
+    let events = TargetEvents::new(&keys, Timestamp::UNIX_EPOCH);
+    let mut lines = Lines::new(MAX_LINE);
+    events.summary(&mut lines, &snapshot, &SummaryFacts::default());
+    let mut known = Known::default();
+    known.begin();
+    let (mut told, mut written) = (0, 1);
+    for session in snapshot.sessions.iter().filter(|session| !session.excluded) {
+        let keys = SessionKeys::from(session);
+        assert_eq!(keys.user_id.is_some(), session.user_id.is_some());
+        let seen = known.see(keys, Timestamp::UNIX_EPOCH);
+        assert!(!seen.started, "the first answer starts nobody");
+        let lifetime = Lifetime {
+            first_seen: seen.first_seen,
+            last_seen: None,
+            since: Timestamp::UNIX_EPOCH,
+        };
+        let attributes = session.attributes.as_ref();
+        written += usize::from(events.session(
+            &mut lines,
+            SessionEvent::Session,
+            keys,
+            attributes,
+            Some(&lifetime),
+        ));
+        told += 1;
+    }
+    known.finish(Timestamp::UNIX_EPOCH);
+    assert!(known.len() <= told);
+    // The same answer again, and then nobody.
+    known.begin();
+    for session in snapshot.sessions.iter().filter(|session| !session.excluded) {
+        assert!(!known.see(SessionKeys::from(session), Timestamp::UNIX_EPOCH).started);
+    }
+    assert_eq!(known.gone().count(), 0);
+    known.begin();
+    assert_eq!(known.gone().count(), known.len());
+
+    let values = parsed(&lines.take());
+    assert_eq!(values.len(), written);
+    for value in &values {
+        assert!(value["event_id"].is_string() && value["timestamp"].is_string());
+        if value["event"] == "session" {
+            assert_eq!(value.get("user").is_some(), value.get("user_id").is_some());
+            if let (Some(user), Some(id)) = (value["user"].as_str(), value["user_id"].as_str()) {
+                let directory = value["user_directory"].as_str().expect("it is a text");
+                assert_eq!(user, format!("{directory}\\{id}"));
+            }
+        } else {
+            assert_eq!(value["session_count"], snapshot.sessions.len());
+            assert_eq!(value.get("users").is_some(), variant.names_users || snapshot.sessions.is_empty());
+        }
+    }
+    let excluded = snapshot.sessions.iter().filter(|session| session.excluded).count();
+    Some(snapshot.sessions.len() - excluded + snapshot.excluded_session_count)
+}
+
+fn parsed(lines: &[u8]) -> Vec<Value> {
+    if lines.is_empty() {
+        return Vec::new();
+    }
+    let text = std::str::from_utf8(lines).expect("lines are UTF-8");
+    let text = text.strip_suffix('\n').expect("lines end");
+    text.split('\n')
+        .map(|line| {
+            assert!(line.len() < MAX_LINE, "a line has {} bytes", line.len() + 1);
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+        })
+        .collect()
+}
