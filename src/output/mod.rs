@@ -49,16 +49,36 @@ impl Output {
     /// # Errors
     /// Where the operating system gives no thread.
     pub fn stdout() -> io::Result<Self> {
+        Self::start(io::stdout(), reader::still_there)
+    }
+
+    /// Starts the writer on something else than stdout.
+    ///
+    /// # Errors
+    /// Where the operating system gives no thread.
+    pub fn to(writer: impl Write + Send + 'static) -> io::Result<Self> {
+        Self::start(writer, || Ok(()))
+    }
+
+    fn start(
+        writer: impl Write + Send + 'static,
+        reader_is_there: fn() -> io::Result<()>,
+    ) -> io::Result<Self> {
         let (queue, messages) = mpsc::channel();
         let room = Arc::new(Semaphore::new(QUEUE_BYTES));
         let (closing, closed) = watch::channel(false);
         let error = Arc::default();
-        let writer =
-            Writer { messages, room: Arc::clone(&room), closing, error: Arc::clone(&error) };
+        let thread = Writer {
+            messages,
+            room: Arc::clone(&room),
+            closing,
+            error: Arc::clone(&error),
+            reader_is_there,
+        };
         thread::Builder::new()
-            .name("stdout".to_owned())
+            .name("output".to_owned())
             .stack_size(256 * 1024)
-            .spawn(move || writer.run())?;
+            .spawn(move || thread.run(writer))?;
         Ok(Self { queue, room, closed, error })
     }
 
@@ -107,11 +127,12 @@ struct Writer {
     room: Arc<Semaphore>,
     closing: watch::Sender<bool>,
     error: Arc<Mutex<Option<io::Error>>>,
+    reader_is_there: fn() -> io::Result<()>,
 }
 
 impl Writer {
-    fn run(self) {
-        if let Err(error) = self.write_all()
+    fn run(self, out: impl Write) {
+        if let Err(error) = self.write_all(out)
             && error.kind() != io::ErrorKind::BrokenPipe
             && let Ok(mut slot) = self.error.lock()
         {
@@ -121,17 +142,16 @@ impl Writer {
         let _ = self.closing.send(true);
     }
 
-    fn write_all(&self) -> io::Result<()> {
-        let mut stdout = io::stdout().lock();
+    fn write_all(&self, mut out: impl Write) -> io::Result<()> {
         loop {
             match self.messages.recv_timeout(READER_CHECK) {
                 Ok(Message::Lines(lines)) => {
-                    stdout.write_all(&lines)?;
-                    stdout.flush()?;
+                    out.write_all(&lines)?;
+                    out.flush()?;
                     self.room.add_permits(weight(&lines) as usize);
                 }
                 Ok(Message::Mark(mark)) => drop(mark.send(())),
-                Err(mpsc::RecvTimeoutError::Timeout) => reader::still_there()?,
+                Err(mpsc::RecvTimeoutError::Timeout) => (self.reader_is_there)()?,
                 Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(()),
             }
         }

@@ -26,7 +26,7 @@ use std::{
 use serde::Serialize;
 use tokio::sync::{oneshot, watch};
 
-pub use certificates::Certificates;
+pub use certificates::{Certificates, Shape};
 pub use fault::Fault;
 pub use population::Population;
 

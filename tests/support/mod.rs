@@ -300,10 +300,15 @@ pub fn installed(program: &str, test: &str) -> bool {
     let found =
         std::env::split_paths(&paths).chain(extra).any(|folder| is_program(&folder, program));
     if !found {
-        // Past the test runner's capture, which hides it where a test passes.
-        let _ = writeln!(std::io::stderr().lock(), "SKIPPED {test}: `{program}` is not installed");
+        skipped(test, &format!("`{program}` is not installed"));
     }
     found
+}
+
+/// Says that a test is skipped, past the test runner's capture, which hides
+/// what passing tests print.
+pub fn skipped(test: &str, why: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "SKIPPED {test}: {why}");
 }
 
 fn is_program(folder: &Path, program: &str) -> bool {

@@ -1,0 +1,122 @@
+//! What holds for any answer and any configuration.
+
+mod support;
+
+use std::{collections::BTreeSet, path::Path};
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+use qlik_sessions::{
+    config::Config,
+    events::{Lines, SessionEvent, SessionKeys, SummaryFacts, TargetEvents, TargetKeys},
+    site::SimulatedSession,
+    snapshot::{Body, Rules, compare_users},
+    target::{ProxyAddress, VirtualProxy},
+};
+use serde_json::Value;
+
+fn rules() -> Rules {
+    Rules::new(&Config::empty(Path::new("")))
+}
+
+/// The lines of an answer, as `transform` writes them.
+fn lines_of(body: &mut Body, max_line: usize) -> Option<String> {
+    let rules = rules();
+    let snapshot = body.read(&rules).ok()?;
+    let keys = TargetKeys::named("s", "/");
+    let events = TargetEvents::new(&keys, Timestamp::UNIX_EPOCH);
+    let mut lines = Lines::new(max_line);
+    events.summary(&mut lines, &snapshot, &SummaryFacts::default());
+    for session in &snapshot.sessions {
+        events.session(
+            &mut lines,
+            SessionEvent::Session,
+            SessionKeys::from(session),
+            session.attributes.as_ref(),
+            None,
+        );
+    }
+    Some(String::from_utf8(lines.take()).expect("lines are UTF-8"))
+}
+
+fn people() -> impl Strategy<Value = Vec<SimulatedSession>> {
+    prop::collection::vec(("\\PC{0,12}", any::<String>(), any::<String>()), 0..30).prop_map(
+        |people| {
+            people
+                .iter()
+                .map(|(id, directory, user)| SimulatedSession::new(id, directory, user))
+                .collect()
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn any_names_arrive_as_they_are(people in people()) {
+        let mut body = Body::new(serde_json::to_vec(&people).expect("JSON"));
+        let lines = lines_of(&mut body, 1 << 20).expect("a list of sessions");
+        let events: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        prop_assert_eq!(events.len(), people.len() + 1);
+        for (event, person) in events[1..].iter().zip(&people) {
+            prop_assert_eq!(event["user_id"].as_str(), Some(person.user_id.as_str()));
+            prop_assert_eq!(event["session_id"].as_str(), Some(person.session_id.as_str()));
+            let user = format!("{}\\{}", person.user_directory, person.user_id);
+            prop_assert_eq!(event["user"].as_str(), Some(user.as_str()));
+        }
+        let users: BTreeSet<String> =
+            people.iter().map(|person| format!("{}\\{}", person.user_directory, person.user_id)).collect();
+        let told: Vec<&str> = events[0]["users"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
+        prop_assert!(told.is_sorted());
+        prop_assert_eq!(told.len(), events[0]["user_count"].as_u64().expect("a number") as usize);
+        let told: BTreeSet<String> = told.into_iter().map(str::to_owned).collect();
+        prop_assert_eq!(told, users);
+    }
+
+    #[test]
+    fn no_line_is_longer_than_allowed(people in people(), max_line in 300_usize..2_000) {
+        let mut body = Body::new(serde_json::to_vec(&people).expect("JSON"));
+        let lines = lines_of(&mut body, max_line).expect("a list of sessions");
+        for line in lines.split_inclusive('\n') {
+            prop_assert!(line.len() <= max_line);
+            prop_assert!(line.ends_with('\n'));
+            prop_assert!(serde_json::from_str::<Value>(line).is_ok());
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        lines_of(&mut Body::new(bytes), 4_096);
+    }
+
+    #[test]
+    fn any_json_is_read_or_refused(text in r#"\[(\{"(SessionId|UserId|UserDirectory|Attributes)":("[\\a-z]{0,4}"|null|\[\]|1)[,}]{0,3}){0,4}\]?"#) {
+        lines_of(&mut Body::new(text.into_bytes()), 4_096);
+    }
+
+    #[test]
+    fn users_are_ordered_as_their_full_names(a in any::<[String; 2]>(), b in any::<[String; 2]>()) {
+        let full = |user: &[String; 2]| format!("{}\\{}", user[0], user[1]);
+        let order = compare_users((&a[0], &a[1]), (&b[0], &b[1]));
+        prop_assert_eq!(order, full(&a).as_bytes().cmp(full(&b).as_bytes()));
+    }
+
+    #[test]
+    fn any_configuration_is_read_or_refused(text in "(Butler-SOS:\n)?([ ]{0,6}(cert|userSessions|servers|sessionSource|host|- )?(: )?[a-z{}\\[\\],\"'&*!|>%@#-]{0,8}\n){0,12}") {
+        let _ = Config::parse(Path::new("config.yaml"), &text);
+    }
+
+    #[test]
+    fn prefixes_are_normalised_once_and_for_all(prefix in "[a-z/.~_ -]{0,12}") {
+        let once = VirtualProxy::new(&prefix);
+        prop_assert_eq!(&VirtualProxy::new(once.as_str()), &once);
+        prop_assert!(once.as_str().starts_with('/'));
+        prop_assert!(!once.session_path().contains("//"));
+    }
+
+    #[test]
+    fn addresses_are_parsed_or_refused(text in "\\PC{0,20}") {
+        if let Ok(address) = ProxyAddress::parse(&text) {
+            prop_assert!(address.port > 0 && !address.host.is_empty());
+        }
+    }
+}
