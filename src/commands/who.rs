@@ -1,7 +1,7 @@
 //! `who`: who is connected now, for people.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet},
     io::{self, Write},
 };
 
@@ -14,7 +14,7 @@ use crate::{
     config::Config,
     poll::{StartError, survey},
     proxy::Failure,
-    snapshot::{Body, Person, Rules},
+    snapshot::{Body, People, Rules},
     target::{Target, VirtualProxy},
 };
 
@@ -116,7 +116,7 @@ impl FailedTarget {
 #[derive(Debug, Default)]
 struct Found {
     sessions: Vec<ConnectedSession>,
-    people: HashSet<Person>,
+    people: People,
     targets: usize,
     excluded_session_count: usize,
     failed: Vec<FailedTarget>,

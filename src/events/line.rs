@@ -27,9 +27,10 @@ impl Lines {
         self.bytes.is_empty()
     }
 
-    /// Takes the lines out.
+    /// Takes the lines out; makes room for as many again.
     pub fn take(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.bytes)
+        let room = Vec::with_capacity(self.bytes.len());
+        std::mem::replace(&mut self.bytes, room)
     }
 
     /// Begins a line with what every event has.

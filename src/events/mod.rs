@@ -7,15 +7,13 @@
 mod id;
 mod line;
 
-use std::collections::HashSet;
-
 use jiff::Timestamp;
 
 pub use line::Lines;
 
 use crate::{
     proxy::Failure,
-    snapshot::{Person, Session, Snapshot, compare_users},
+    snapshot::{People, Session, Snapshot, compare_users},
     target::Target,
 };
 use id::EventId;
@@ -298,7 +296,7 @@ pub struct SiteCounts {
     /// Sessions of the targets that answered.
     pub session_count: usize,
     /// The people who hold them.
-    pub people: HashSet<Person>,
+    pub people: People,
     /// Sessions of excluded users.
     pub excluded_session_count: usize,
     /// Targets in all.
@@ -341,19 +339,23 @@ struct Users<'a> {
 
 impl<'a> Users<'a> {
     fn of(snapshot: &'a Snapshot<'_>) -> Self {
-        let named: Option<Vec<(&str, &str)>> = snapshot
-            .sessions
-            .iter()
+        let mut people = People::new();
+        // Each user once, before they are sorted.
+        let first = snapshot.sessions.iter().filter(|session| people.insert(session.person));
+        let names: Option<Vec<(&str, &str)>> = first
             .map(|session| Some((session.user_directory.as_ref(), session.user_id.as_deref()?)))
             .collect();
-        let Some(mut names) = named else {
-            let people: HashSet<Person> =
-                snapshot.sessions.iter().map(|session| session.person).collect();
-            return Self { count: people.len(), names: None };
-        };
-        names.sort_unstable_by(|a, b| compare_users(*a, *b));
-        names.dedup();
-        Self { count: names.len(), names: Some(names) }
+        match names {
+            Some(mut names) => {
+                names.sort_unstable_by(|a, b| compare_users(*a, *b));
+                Self { count: names.len(), names: Some(names) }
+            }
+            None => {
+                let people: People =
+                    snapshot.sessions.iter().map(|session| session.person).collect();
+                Self { count: people.len(), names: None }
+            }
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 pub use names::Names;
-pub use users::{Person, compare_users};
+pub use users::{People, Person, compare_users};
 
 use crate::{
     config::{Config, ExcludedUser},

@@ -2,10 +2,12 @@
 //! was cut in the middle of an emoji does. Rust's may not, and no agent or
 //! backend would take it either: the half becomes U+FFFD, as in a browser.
 
+use memchr::memchr;
+
 /// Replaces every escaped surrogate that has no partner by `\ufffd`, in place.
 pub fn lone_surrogates(json: &mut [u8]) {
     let mut at = 0;
-    while let Some(next) = json[at..].iter().position(|byte| *byte == b'\\') {
+    while let Some(next) = memchr(b'\\', &json[at..]) {
         at += next;
         match surrogate(json, at) {
             Some(Half::High) if surrogate(json, at + 6) == Some(Half::Low) => at += 12,

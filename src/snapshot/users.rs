@@ -2,7 +2,9 @@
 
 use std::cmp::Ordering;
 
-use xxhash_rust::xxh3::xxh3_128;
+use hashbrown::HashSet;
+
+use crate::fingerprint;
 
 /// Who somebody is, to count distinct people over targets without keeping
 /// their names.
@@ -12,14 +14,12 @@ pub struct Person(u128);
 impl Person {
     /// The user with this directory and id.
     pub fn new(user_directory: &str, user_id: &str) -> Self {
-        let mut text = Vec::with_capacity(128);
-        text.extend_from_slice(user_directory.as_bytes());
-        // No UTF-8 text holds this byte: (AB, C) and (A, BC) differ.
-        text.push(0xff);
-        text.extend_from_slice(user_id.as_bytes());
-        Self(xxh3_128(&text))
+        Self(fingerprint::of([user_directory, user_id]))
     }
 }
+
+/// Distinct people.
+pub type People = HashSet<Person>;
 
 /// The order of `DIRECTORY\id`, without building those texts.
 pub fn compare_users(a: (&str, &str), b: (&str, &str)) -> Ordering {
