@@ -70,7 +70,7 @@ fn write_events(
     if config.options.session_details == SessionDetails::Snapshot {
         let mut too_long = 0;
         for session in snapshot.sessions.iter().filter(|session| !session.excluded) {
-            let attributes = session.attributes.as_ref();
+            let attributes = session.attributes.as_deref();
             if !events.session(
                 lines,
                 SessionEvent::Session,

@@ -127,7 +127,7 @@ impl Found {
         let snapshot = body.read(rules)?;
         self.targets += 1;
         self.excluded_session_count += snapshot.excluded_session_count;
-        self.people.extend(snapshot.sessions.iter().map(|session| session.person));
+        self.people.extend(&snapshot.people);
         self.sessions.extend(snapshot.sessions.iter().map(|session| ConnectedSession {
             user_directory: session.user_directory.to_string(),
             user_id: session.user_id.as_ref().map(ToString::to_string),

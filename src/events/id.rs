@@ -8,16 +8,24 @@ use crate::fingerprint;
 pub struct EventId([u8; 32]);
 
 impl EventId {
-    /// The id of an event with these facts. Both lists are one; two are taken
-    /// so that callers need not join them.
-    pub fn of(facts: &[&str], more: &[&str]) -> Self {
-        let mut hash = fingerprint::of(facts.iter().chain(more).copied());
-        let mut digits = [0; 32];
-        for digit in digits.iter_mut().rev() {
-            *digit = b"0123456789abcdef"[(hash & 0xf) as usize];
-            hash >>= 4;
+    /// The id of an event with these facts.
+    pub fn of(facts: &[&str]) -> Self {
+        Self::from_hash(fingerprint::of(facts))
+    }
+
+    /// The id of one of many events: what they have in common is joined once.
+    pub fn of_one(common: &[u8], own: &[&str]) -> Self {
+        Self::from_hash(fingerprint::of_joined(common, own))
+    }
+
+    fn from_hash(hash: u128) -> Self {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut id = [0; 32];
+        for (digits, byte) in id.chunks_exact_mut(2).zip(hash.to_be_bytes()) {
+            digits[0] = DIGITS[usize::from(byte >> 4)];
+            digits[1] = DIGITS[usize::from(byte & 0xf)];
         }
-        Self(digits)
+        Self(id)
     }
 
     /// The digits.
@@ -34,10 +42,15 @@ mod tests {
     /// every platform.
     #[test]
     fn ids_never_change() {
-        let id = EventId::of(
-            &["session", "2026-11-23T17:34:00.713Z", "sense1", "/sales"],
-            &["s1", "LAB", "goran"],
-        );
+        let id = EventId::of(&[
+            "session",
+            "2026-11-23T17:34:00.713Z",
+            "sense1",
+            "/sales",
+            "s1",
+            "LAB",
+            "goran",
+        ]);
         assert_eq!(std::str::from_utf8(id.as_bytes()), Ok("54a7dcf965ae9f310a6b75f81a0d9e14"));
     }
 }

@@ -1,8 +1,11 @@
 //! JSON lines, whole or not at all, and none longer than the limit.
 
+use std::ops::Range;
+
 use serde::Serialize;
 
 use super::id::EventId;
+use crate::snapshot::UserName;
 
 /// Whole lines, ready to be written.
 #[derive(Debug)]
@@ -55,6 +58,12 @@ enum Bytes<'l> {
     Own(Vec<u8>),
 }
 
+const ESCAPED_BACKSLASH: &[u8] = br"\\";
+
+/// Where a text stands in the line that is being written, without its quotes.
+#[derive(Debug)]
+pub(super) struct Written(Range<usize>);
+
 /// A line that is being written.
 #[derive(Debug)]
 pub(super) struct Line<'l> {
@@ -92,6 +101,7 @@ impl Line<'_> {
     /// `,"key":`; keys need no escapes.
     fn key(&mut self, key: &str) {
         let buffer = self.buffer();
+        buffer.reserve(key.len() + 4);
         buffer.extend_from_slice(b",\"");
         buffer.extend_from_slice(key.as_bytes());
         buffer.extend_from_slice(b"\":");
@@ -100,17 +110,33 @@ impl Line<'_> {
     /// Anything that serde can write.
     pub fn json<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) {
         self.key(key);
-        self.value(value);
-    }
-
-    fn value<T: Serialize + ?Sized>(&mut self, value: &T) {
         serde_json::to_writer(self.buffer(), value)
             .expect("texts, numbers and maps of them are JSON, and memory takes them");
     }
 
-    /// A text.
-    pub fn text(&mut self, key: &str, value: &str) {
-        self.json(key, value);
+    /// A text. Answers where it stands.
+    pub fn text(&mut self, key: &str, value: &str) -> Written {
+        self.key(key);
+        self.raw(b"\"");
+        let start = self.buffer().len();
+        self.inside_quotes(value);
+        let end = self.buffer().len();
+        self.raw(b"\"");
+        Written(start..end)
+    }
+
+    /// A text without its quotes. Nearly every text is JSON as it is, and to
+    /// look at all its bytes at once is cheaper than serde_json's one by one.
+    fn inside_quotes(&mut self, text: &str) {
+        let plain = text
+            .bytes()
+            .fold(true, |plain, byte| plain & (byte >= b' ') & (byte != b'"') & (byte != b'\\'));
+        if plain {
+            self.raw(text.as_bytes());
+        } else {
+            let quoted = serde_json::to_string(text).expect("every text is JSON");
+            self.raw(&quoted.as_bytes()[1..quoted.len() - 1]);
+        }
     }
 
     /// A number.
@@ -118,36 +144,34 @@ impl Line<'_> {
         self.json(key, &value);
     }
 
-    /// `DIRECTORY\id`.
-    pub fn user(&mut self, key: &str, directory: &str, id: &str) {
+    /// `DIRECTORY\id`, of texts that this line has already.
+    pub fn user(&mut self, key: &str, directory: Written, id: Written) {
         self.key(key);
-        self.user_value(directory, id);
-    }
-
-    fn user_value(&mut self, directory: &str, id: &str) {
-        // Two texts written one behind the other, the quotes between them replaced.
-        self.value(directory);
-        self.buffer().pop();
-        self.raw(b"\\\\");
-        let quote = self.buffer().len();
-        self.value(id);
-        self.buffer().remove(quote);
+        self.raw(b"\"");
+        self.buffer().extend_from_within(directory.0);
+        self.raw(ESCAPED_BACKSLASH);
+        self.buffer().extend_from_within(id.0);
+        self.raw(b"\"");
     }
 
     /// A list of users as far as the line limit allows, and under `omitted` how
     /// many it does not.
-    pub fn list_that_fits(&mut self, key: &str, users: &[(&str, &str)], omitted: &str) -> usize {
+    pub fn list_that_fits(&mut self, key: &str, users: &[UserName<'_>], omitted: &str) -> usize {
         // `]`, `,"users_omitted":` with its number, `}` and the line end.
         let reserve = omitted.len() + 30;
         self.key(key);
         self.raw(b"[");
         let mut written = 0;
-        for (directory, id) in users {
+        for user in users {
             let before = self.buffer().len();
             if written > 0 {
                 self.raw(b",");
             }
-            self.user_value(directory, id);
+            self.raw(b"\"");
+            self.inside_quotes(user.directory);
+            self.raw(ESCAPED_BACKSLASH);
+            self.inside_quotes(user.id);
+            self.raw(b"\"");
             if self.buffer().len() - self.start + reserve > self.max {
                 self.buffer().truncate(before);
                 break;

@@ -12,8 +12,9 @@ use jiff::Timestamp;
 pub use line::Lines;
 
 use crate::{
+    fingerprint,
     proxy::Failure,
-    snapshot::{People, Session, Snapshot, compare_users},
+    snapshot::{People, Session, Snapshot},
     target::Target,
 };
 use id::EventId;
@@ -70,6 +71,12 @@ impl TargetKeys {
             json: line.into_bytes(),
             identity: [server_name.to_owned(), virtual_proxy.to_owned()],
         }
+    }
+
+    /// What every id of an event of this target is made of.
+    fn facts<'a>(&'a self, event: &'a str, time: &'a str) -> [&'a str; 4] {
+        let [server, virtual_proxy] = &self.identity;
+        [event, time, server, virtual_proxy]
     }
 
     /// How many bytes of every line they take.
@@ -142,35 +149,41 @@ impl SessionEvent {
 pub struct TargetEvents<'a> {
     target: &'a TargetKeys,
     timestamp: String,
+    /// What the ids of all `session` events have in common.
+    session_facts: Vec<u8>,
 }
 
 impl<'a> TargetEvents<'a> {
     /// Events of the poll that started at `timestamp`.
     pub fn new(target: &'a TargetKeys, timestamp: Timestamp) -> Self {
-        Self { target, timestamp: time_text(timestamp) }
+        let timestamp = time_text(timestamp);
+        let session_facts = fingerprint::join(&target.facts("session", &timestamp));
+        Self { target, timestamp, session_facts }
     }
 
-    fn begin<'l>(&self, lines: &'l mut Lines, event: &str, more: &[&str], time: &str) -> Line<'l> {
-        let [server, virtual_proxy] = &self.target.identity;
-        let id = EventId::of(&[event, time, server, virtual_proxy], more);
-        let mut line = lines.begin(&self.timestamp, event, &id);
+    fn begin<'l>(&self, lines: &'l mut Lines, event: &str, id: &EventId) -> Line<'l> {
+        let mut line = lines.begin(&self.timestamp, event, id);
         line.raw(&self.target.json);
         line
     }
 
+    /// Begins the only event of this kind of the target and poll.
+    fn begin_only<'l>(&self, lines: &'l mut Lines, event: &str) -> Line<'l> {
+        self.begin(lines, event, &EventId::of(&self.target.facts(event, &self.timestamp)))
+    }
+
     /// `session_summary`.
     pub fn summary(&self, lines: &mut Lines, snapshot: &Snapshot<'_>, facts: &SummaryFacts) {
-        let mut line = self.begin(lines, "session_summary", &[], &self.timestamp);
+        let mut line = self.begin_only(lines, "session_summary");
         line.number("session_count", snapshot.sessions.len() as u64);
-        let users = Users::of(snapshot);
-        line.number("user_count", users.count as u64);
+        line.number("user_count", snapshot.people.len() as u64);
         line.number("excluded_session_count", snapshot.excluded_session_count as u64);
         if let Some(duration) = facts.duration_ms {
             line.number("duration_ms", duration);
         }
         facts.certificates.write(&mut line);
-        if let Some(names) = users.names {
-            let omitted = line.list_that_fits("users", &names, "users_omitted");
+        if let Some(users) = snapshot.users() {
+            let omitted = line.list_that_fits("users", &users, "users_omitted");
             if omitted > 0 {
                 tracing::debug!("{omitted} users did not fit maxLineBytes in a session_summary");
             }
@@ -187,19 +200,22 @@ impl<'a> TargetEvents<'a> {
         attributes: Option<&crate::snapshot::Attributes>,
         lifetime: Option<&Lifetime>,
     ) -> bool {
-        let since = match (event, lifetime) {
-            (SessionEvent::Session, _) | (_, None) => None,
-            (_, Some(lifetime)) => Some(time_text(lifetime.since)),
-        };
-        let time = since.as_deref().unwrap_or(&self.timestamp);
         let user = session.user_id.unwrap_or("");
-        let more = [session.session_id, session.user_directory, user];
+        let own = [session.session_id, session.user_directory, user];
+        let id = match lifetime {
+            Some(lifetime) if event != SessionEvent::Session => {
+                let since = time_text(lifetime.since);
+                let common = fingerprint::join(&self.target.facts(event.name(), &since));
+                EventId::of_one(&common, &own)
+            }
+            _ => EventId::of_one(&self.session_facts, &own),
+        };
         let write = |line: &mut Line<'_>, attributes: Option<&crate::snapshot::Attributes>| {
             line.text("session_id", session.session_id);
-            line.text("user_directory", session.user_directory);
+            let directory = line.text("user_directory", session.user_directory);
             if let Some(user_id) = session.user_id {
-                line.text("user_id", user_id);
-                line.user("user", session.user_directory, user_id);
+                let id = line.text("user_id", user_id);
+                line.user("user", directory, id);
             }
             if let Some(lifetime) = lifetime {
                 line.text("first_seen", &time_text(lifetime.first_seen));
@@ -215,13 +231,13 @@ impl<'a> TargetEvents<'a> {
                 line.json("attributes", attributes);
             }
         };
-        let mut line = self.begin(lines, event.name(), &more, time);
+        let mut line = self.begin(lines, event.name(), &id);
         write(&mut line, attributes);
         if line.end() {
             return true;
         }
         // The attributes are what can be long; the session is worth more than they are.
-        let mut line = self.begin(lines, event.name(), &more, time);
+        let mut line = self.begin(lines, event.name(), &id);
         write(&mut line, None);
         line.end()
     }
@@ -234,7 +250,7 @@ impl<'a> TargetEvents<'a> {
         duration_ms: Option<u64>,
         consecutive_failures: u64,
     ) {
-        let mut line = self.begin(lines, "poll_error", &[], &self.timestamp);
+        let mut line = self.begin_only(lines, "poll_error");
         line.text("category", failure.category.as_str());
         line.text("message", shortened(&failure.message));
         if let Some(hint) = &failure.hint {
@@ -317,7 +333,7 @@ pub fn site_summary(
     duration_ms: u64,
 ) {
     let time = time_text(timestamp);
-    let id = EventId::of(&["site_summary", &time], &[]);
+    let id = EventId::of(&["site_summary", &time]);
     let mut line = lines.begin(&time, "site_summary", &id);
     line.number("session_count", counts.session_count as u64);
     line.number("user_count", counts.people.len() as u64);
@@ -328,35 +344,6 @@ pub fn site_summary(
     line.number("duration_ms", duration_ms);
     counts.certificates.write(&mut line);
     line.end();
-}
-
-/// The distinct users of a snapshot.
-struct Users<'a> {
-    count: usize,
-    /// Sorted; none where users are not named.
-    names: Option<Vec<(&'a str, &'a str)>>,
-}
-
-impl<'a> Users<'a> {
-    fn of(snapshot: &'a Snapshot<'_>) -> Self {
-        let mut people = People::new();
-        // Each user once, before they are sorted.
-        let first = snapshot.sessions.iter().filter(|session| people.insert(session.person));
-        let names: Option<Vec<(&str, &str)>> = first
-            .map(|session| Some((session.user_directory.as_ref(), session.user_id.as_deref()?)))
-            .collect();
-        match names {
-            Some(mut names) => {
-                names.sort_unstable_by(|a, b| compare_users(*a, *b));
-                Self { count: names.len(), names: Some(names) }
-            }
-            None => {
-                let people: People =
-                    snapshot.sessions.iter().map(|session| session.person).collect();
-                Self { count: people.len(), names: None }
-            }
-        }
-    }
 }
 
 /// Whole seconds, rounded; never negative, also when a clock was set back.

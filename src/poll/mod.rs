@@ -28,7 +28,7 @@ use crate::{
     lifecycle::{Known, Saved, SavedTarget, StateError, StateFile, TargetId},
     output::{CHUNK_BYTES, Closed, Output},
     proxy::{CredentialsError, Failure},
-    snapshot::{Body, Person, Rules, Snapshot},
+    snapshot::{Body, People, Rules, Snapshot},
     target::Target,
 };
 
@@ -130,7 +130,7 @@ struct Polled {
     failed: bool,
     session_count: usize,
     excluded_session_count: usize,
-    people: Vec<Person>,
+    people: People,
 }
 
 impl Poller {
@@ -336,13 +336,6 @@ impl PolledTarget {
             );
             self.consecutive_failures = 0;
         }
-        let mut polled = Polled {
-            changes: Vec::new(),
-            failed: false,
-            session_count: snapshot.sessions.len(),
-            excluded_session_count: snapshot.excluded_session_count,
-            people: snapshot.sessions.iter().map(|session| session.person).collect(),
-        };
         let mut teller = Teller {
             events: TargetEvents::new(&self.keys, time.wall),
             lines: Lines::new(settings.max_line_bytes),
@@ -362,8 +355,13 @@ impl PolledTarget {
             );
         }
         output.send(teller.lines.take()).await?;
-        polled.changes = teller.changes.map(|mut changes| changes.take()).unwrap_or_default();
-        Ok(polled)
+        Ok(Polled {
+            changes: teller.changes.map(|mut changes| changes.take()).unwrap_or_default(),
+            failed: false,
+            session_count: snapshot.sessions.len(),
+            excluded_session_count: snapshot.excluded_session_count,
+            people: snapshot.people,
+        })
     }
 }
 
@@ -394,7 +392,7 @@ impl Teller<'_> {
             let keys = SessionKeys::from(session);
             let seen = known.see(keys, now);
             let lifetime = Lifetime { first_seen: seen.first_seen, last_seen: None, since };
-            let attributes = session.attributes.as_ref();
+            let attributes = session.attributes.as_deref();
             if settings.lifecycle && seen.started {
                 self.tell(SessionEvent::Started, keys, attributes, &lifetime).await?;
             }

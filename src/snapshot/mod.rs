@@ -16,7 +16,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 pub use names::Names;
-pub use users::{People, Person, compare_users};
+pub use users::{People, Person, UserName};
 
 use crate::{
     config::{Config, ExcludedUser},
@@ -36,9 +36,9 @@ pub struct Session<'a> {
     /// The user, named as the settings say; none where users are not named.
     pub user_id: Option<Cow<'a, str>>,
     /// Only where they are asked for.
-    pub attributes: Option<Attributes>,
-    /// Who it is, to count people; does not leave the process.
-    pub person: Person,
+    pub attributes: Option<Box<Attributes>>,
+    /// The first of this answer that the user holds.
+    pub first_of_user: bool,
     /// Belongs to an excluded user: counts, but is not told.
     pub excluded: bool,
 }
@@ -48,6 +48,8 @@ pub struct Session<'a> {
 pub struct Snapshot<'a> {
     /// In the order of the answer.
     pub sessions: Vec<Session<'a>>,
+    /// Who holds them.
+    pub people: People,
     /// How many sessions excluded users held.
     pub excluded_session_count: usize,
 }
@@ -147,6 +149,18 @@ impl<'de> Visitor<'de> for SessionList<'_> {
 }
 
 impl<'a> Snapshot<'a> {
+    /// The distinct users in order, where users are named.
+    pub fn users(&self) -> Option<Vec<UserName<'_>>> {
+        let first = self.sessions.iter().filter(|session| session.first_of_user);
+        let mut users: Vec<UserName<'_>> = first
+            .map(|session| {
+                Some(UserName::new(&session.user_directory, session.user_id.as_deref()?))
+            })
+            .collect::<Option<_>>()?;
+        users.sort_unstable();
+        Some(users)
+    }
+
     fn add(&mut self, told: Told<'a>, rules: &Rules) {
         let Told {
             session_id: Text(session_id),
@@ -161,7 +175,7 @@ impl<'a> Snapshot<'a> {
                 return;
             }
         }
-        let person = Person::new(&directory, &id);
+        let first_of_user = self.people.insert(Person::new(&directory, &id));
         let mut attributes = attributes.filter(|_| rules.attributes).map(attributes_of);
         let name = rules.names.name(&directory, &id);
         if let Some(attributes) = &mut attributes {
@@ -173,8 +187,8 @@ impl<'a> Snapshot<'a> {
             session_id,
             user_directory: directory,
             user_id,
-            attributes,
-            person,
+            attributes: attributes.map(Box::new),
+            first_of_user,
             excluded,
         });
     }

@@ -14,21 +14,59 @@ pub struct Person(u128);
 impl Person {
     /// The user with this directory and id.
     pub fn new(user_directory: &str, user_id: &str) -> Self {
-        Self(fingerprint::of([user_directory, user_id]))
+        Self(fingerprint::of(&[user_directory, user_id]))
     }
 }
 
 /// Distinct people.
 pub type People = HashSet<Person>;
 
-/// The order of `DIRECTORY\id`, without building those texts.
-pub fn compare_users(a: (&str, &str), b: (&str, &str)) -> Ordering {
-    if a.0 == b.0 {
-        return a.1.cmp(b.1);
-    }
-    let bytes = |(directory, id)| {
-        let (directory, id): (&str, &str) = (directory, id);
-        directory.bytes().chain(*b"\\").chain(id.bytes()).collect::<Vec<u8>>()
-    };
-    bytes(a).cmp(&bytes(b))
+/// A user as listed, ordered as the text `DIRECTORY\id` is.
+#[derive(Clone, Copy, Debug)]
+pub struct UserName<'a> {
+    /// The first bytes of that text, as a number: they decide most comparisons
+    /// without a look at the texts.
+    beginning: u128,
+    /// The user directory.
+    pub directory: &'a str,
+    /// The user, named as the settings say.
+    pub id: &'a str,
 }
+
+impl<'a> UserName<'a> {
+    /// The name of a user.
+    pub fn new(directory: &'a str, id: &'a str) -> Self {
+        let mut beginning = [0; 16];
+        for (byte, of_text) in beginning.iter_mut().zip(bytes(directory, id)) {
+            *byte = of_text;
+        }
+        Self { beginning: u128::from_be_bytes(beginning), directory, id }
+    }
+}
+
+/// The bytes of `DIRECTORY\id`.
+fn bytes<'a>(directory: &'a str, id: &'a str) -> impl Iterator<Item = u8> + 'a {
+    directory.bytes().chain(*b"\\").chain(id.bytes())
+}
+
+impl Ord for UserName<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.beginning
+            .cmp(&other.beginning)
+            .then_with(|| bytes(self.directory, self.id).cmp(bytes(other.directory, other.id)))
+    }
+}
+
+impl PartialOrd for UserName<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for UserName<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for UserName<'_> {}
