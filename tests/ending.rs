@@ -146,7 +146,34 @@ fn a_reader_that_never_reads_does_not_keep_it_for_ever() {
             .expect("kill");
         assert!(status.success());
         assert_eq!(wait_for_end(&mut child), Some(0), "{command}");
+        assert_whole_lines(child.stdout.take().expect("a pipe"));
     }
+}
+
+/// Also one that is killed while it writes leaves no half line in the pipe.
+#[test]
+fn no_line_is_cut_by_a_kill() {
+    let fixture = Fixture::new(&[("sense1", &["/"])], "");
+    fixture.site.set_sessions("sense1", "/", &sessions(2_000));
+    for milliseconds in [300, 700, 1_500] {
+        let mut child = fixture
+            .command("stream")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        thread::sleep(Duration::from_millis(milliseconds));
+        child.kill().expect("it runs");
+        child.wait().expect("it ends");
+        assert_whole_lines(child.stdout.take().expect("a pipe"));
+    }
+}
+
+fn assert_whole_lines(mut stdout: impl Read) {
+    let mut text = String::new();
+    stdout.read_to_string(&mut text).expect("UTF-8");
+    assert!(text.ends_with('\n'), "the last line is whole: {:?}", text.lines().last());
+    assert!(!events(&text).is_empty());
 }
 
 /// Linux alone tells it simply; elsewhere there is nothing to compare.

@@ -174,6 +174,30 @@ fn a_second_program_on_the_same_state_file_refuses() {
     assert_eq!(fixture.once().code, Some(0));
 }
 
+/// What cannot be saved is said; nobody loses sight of who is connected for it.
+#[test]
+fn a_state_file_that_cannot_be_written_stops_no_events() {
+    let fixture = Fixture::new(&[("sense1", &["/"])], STATE);
+    fixture.site.set_sessions("sense1", "/", &named_sessions(&["s1"]));
+    fixture.once();
+    // The file that is to become the new state file cannot be made.
+    fs::create_dir(fixture.path("state.json.new")).expect("made");
+    fixture.site.set_sessions("sense1", "/", &named_sessions(&["s1", "s2"]));
+    let run = fixture.once();
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    assert!(run.stderr.contains("state.json cannot be written"), "{}", run.stderr);
+    assert_eq!(started_and_ended(&run.events()), (vec!["s2".to_owned()], vec![]));
+    let mut stream = fixture.stream();
+    stream.poll();
+    fixture.site.set_sessions("sense1", "/", &[]);
+    stream.poll_until(|poll| !of_kind(poll, "session_ended").is_empty());
+    fs::remove_dir(fixture.path("state.json.new")).expect("removed");
+    stream.poll();
+    stream.poll();
+    drop(stream);
+    assert_eq!(started_and_ended(&fixture.once().events()), (vec![], vec![]), "saved again");
+}
+
 #[test]
 fn changes_tell_only_changes_and_none_tells_no_session() {
     let fixture = Fixture::new(&[("sense1", &["/"])], "");

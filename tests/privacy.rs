@@ -90,6 +90,28 @@ fn pseudonyms_are_stable_and_hide_every_id() {
     );
 }
 
+/// Who was on before the works council asked must not come out afterwards.
+#[test]
+fn names_of_before_do_not_come_out_of_the_state_file() {
+    let fixture = Fixture::new(&[("sense1", &["/"])], "    stateFile: state.json");
+    fixture.site.set_sessions("sense1", "/", &people());
+    fixture.once();
+    let state = fs::read_to_string(fixture.path("state.json")).expect("the state file is there");
+    assert!(IDS.iter().all(|id| state.contains(id)), "{state}");
+    for (options, key) in [("    userIds: pseudonym", Some(KEY)), ("    userIds: omit", None)] {
+        fs::write(fixture.path("state.json"), &state).expect("written");
+        fixture.configure(Duration::from_secs(1), &format!("{options}\n    stateFile: state.json"));
+        fixture.site.set_sessions("sense1", "/", &people()[1..]);
+        let changed = run(&fixture, "once", key);
+        assert_no_plain_id(&fixture, &[&changed]);
+        assert!(changed.stderr.contains("is the new baseline"), "{}", changed.stderr);
+        assert!(of_kind(&changed.events(), "session_ended").is_empty());
+        fixture.site.set_sessions("sense1", "/", &people()[2..]);
+        let after = run(&fixture, "once", key);
+        assert_eq!(of_kind(&after.events(), "session_ended").len(), 1, "{}", after.stderr);
+    }
+}
+
 #[test]
 fn omitted_users_still_count() {
     let fixture = Fixture::new(

@@ -196,6 +196,9 @@ async fn check_servers(
             check_targets(config, server, &targets, &mut crowd, report).await?;
         }
     }
+    if crowd.targets == 0 {
+        return Ok(());
+    }
     report.heading("The site as a whole")?;
     crowd.report(report)
 }
@@ -304,14 +307,12 @@ impl Crowd {
                 )),
             )?;
         }
-        if self.targets > 0 {
-            let text = format!(
-                "{} seen on {}",
-                counted(self.sessions.len(), "session", "sessions"),
-                counted(self.targets, "virtual proxy", "virtual proxies")
-            );
-            report.add(Finding::ok(Step::Site, text))?;
-        }
+        let text = format!(
+            "{} seen on {}",
+            counted(self.sessions.len(), "session", "sessions"),
+            counted(self.targets, "virtual proxy", "virtual proxies")
+        );
+        report.add(Finding::ok(Step::Site, text))?;
         Ok(())
     }
 }

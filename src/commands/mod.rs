@@ -19,7 +19,7 @@ use crate::{
     config::{Config, ConfigError},
     logging,
     output::{Closed, Output},
-    poll::{PollError, StartError},
+    poll::StartError,
 };
 
 /// How long a reader that does not read may keep the program from ending.
@@ -58,17 +58,11 @@ enum CommandError {
     #[error(transparent)]
     Start(#[from] StartError),
     #[error(transparent)]
-    Poll(#[from] PollError),
+    Closed(#[from] Closed),
     #[error("{0}")]
     Io(#[from] io::Error),
     #[error("{0}")]
     Usage(String),
-}
-
-impl From<Closed> for CommandError {
-    fn from(closed: Closed) -> Self {
-        Self::Poll(closed.into())
-    }
 }
 
 /// Runs a command.
@@ -87,7 +81,7 @@ pub fn run(cli: Cli) -> Exit {
     };
     match result {
         Ok(exit) => exit,
-        Err(CommandError::Poll(PollError::Closed(Closed))) => Exit::Done,
+        Err(CommandError::Closed(Closed)) => Exit::Done,
         Err(CommandError::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
         Err(error) => {
             tracing::error!("{error}");

@@ -25,7 +25,7 @@ pub fn run(path: &Path) -> Result<Exit, CommandError> {
         };
         drain(&output).await?;
         Ok(match report.transpose()? {
-            Some(report) if report.targets_failed > 0 => Exit::Failed,
+            Some(report) if report.targets_failed > 0 || !report.saved => Exit::Failed,
             _ => Exit::Done,
         })
     });

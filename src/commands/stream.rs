@@ -5,8 +5,8 @@ use std::{convert::Infallible, path::Path};
 use super::{CommandError, Exit, counted, drain, load, runtime};
 use crate::{
     config::Config,
-    output::Output,
-    poll::{PollError, Poller, Schedule},
+    output::{Closed, Output},
+    poll::{Poller, Schedule},
     signals,
 };
 
@@ -46,7 +46,7 @@ async fn poll_for_ever(
     config: &Config,
     poller: &mut Poller,
     output: &Output,
-) -> Result<Infallible, PollError> {
+) -> Result<Infallible, Closed> {
     if config.targets.is_empty() {
         // An agent would start a program that ends again and again.
         std::future::pending::<()>().await;

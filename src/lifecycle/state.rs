@@ -81,6 +81,8 @@ pub enum StateError {
 #[derive(Debug)]
 pub struct StateFile {
     path: PathBuf,
+    /// How the users in it are named ([`crate::snapshot::Names::scheme`]).
+    user_ids: String,
     /// Held as long as the program runs.
     _lock: File,
 }
@@ -89,6 +91,7 @@ pub struct StateFile {
 struct Document<'a> {
     format: Cow<'a, str>,
     version: u32,
+    user_ids: Cow<'a, str>,
     #[serde(default, skip_serializing_if = "str::is_empty")]
     untold: Cow<'a, str>,
     #[serde(borrow)]
@@ -116,17 +119,25 @@ struct SessionRecord<'a>(
 
 impl StateFile {
     /// Opens the file, and reads what it holds. A file that is damaged, foreign
-    /// or of a newer version is kept aside, and nothing was seen.
+    /// or of a newer version is kept aside, and nothing was seen. Nor was it where
+    /// users were named differently then: their old names must not come out.
     ///
     /// # Errors
     /// Where another program uses it, or the operating system refuses.
-    pub fn open(path: &Path) -> Result<(Self, Saved), StateError> {
+    pub fn open(path: &Path, user_ids: String) -> Result<(Self, Saved), StateError> {
         let lock = lock(path)?;
-        let state = Self { path: path.to_owned(), _lock: lock };
+        let state = Self { path: path.to_owned(), user_ids, _lock: lock };
         let saved = match state.read()? {
             None => Saved::default(),
             Some(bytes) => match decode(&bytes) {
-                Ok(saved) => saved,
+                Ok((user_ids, saved)) if user_ids == state.user_ids => saved,
+                Ok(_) => {
+                    tracing::warn!(
+                        "users are no longer named as in the state file {} (`sessionSource.userIds` or its key): what it holds is forgotten, and this poll is the new baseline",
+                        path.display()
+                    );
+                    Saved::default()
+                }
                 Err(why) => {
                     let aside = state.keep_aside()?;
                     tracing::warn!(
@@ -175,8 +186,13 @@ impl StateFile {
     ) -> Result<(), StateError> {
         let temporary = beside(&self.path, ".new");
         let targets = targets.map(|(id, known, failures)| record(id, known, failures)).collect();
-        let document =
-            Document { format: FORMAT.into(), version: VERSION, untold: untold.into(), targets };
+        let document = Document {
+            format: FORMAT.into(),
+            version: VERSION,
+            user_ids: self.user_ids.as_str().into(),
+            untold: untold.into(),
+            targets,
+        };
         write_durably(&temporary, &document).map_err(self.error("written"))?;
         fs::rename(&temporary, &self.path).map_err(self.error("replaced"))?;
         sync_folder(&self.path);
@@ -203,8 +219,9 @@ fn record<'a>(id: &'a TargetId, known: &'a Known, consecutive_failures: u64) -> 
     }
 }
 
-/// Reads a document, or says in a few words why it cannot.
-fn decode(bytes: &[u8]) -> Result<Saved, String> {
+/// Reads how users are named in a document, and what it holds; or says in a few
+/// words why it cannot.
+fn decode(bytes: &[u8]) -> Result<(String, Saved), String> {
     #[derive(Deserialize)]
     struct Head {
         format: String,
@@ -227,7 +244,8 @@ fn decode(bytes: &[u8]) -> Result<Saved, String> {
         .targets
         .iter()
         .map(|record| (TargetId(record.target.to_string()), restore(record)));
-    Ok(Saved { targets: targets.collect(), untold: document.untold.into_owned() })
+    let saved = Saved { targets: targets.collect(), untold: document.untold.into_owned() };
+    Ok((document.user_ids.into_owned(), saved))
 }
 
 fn restore(record: &TargetRecord<'_>) -> SavedTarget {

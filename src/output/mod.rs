@@ -4,7 +4,7 @@
 //! the writing. What is in the queue is kept for the reader; when the queue is
 //! full, [`Output::send`] waits, and with it the polling.
 
-mod reader;
+mod pipe;
 
 use std::{
     io::{self, Write},
@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use memchr::{memchr, memrchr};
 use tokio::sync::{Semaphore, oneshot, watch};
 
 /// Most bytes that wait for the reader.
@@ -49,7 +50,7 @@ impl Output {
     /// # Errors
     /// Where the operating system gives no thread.
     pub fn stdout() -> io::Result<Self> {
-        Self::start(io::stdout(), reader::still_there)
+        Self::start(io::stdout(), pipe::whole_write(), pipe::reader_is_there)
     }
 
     /// Starts the writer on something else than stdout.
@@ -57,11 +58,12 @@ impl Output {
     /// # Errors
     /// Where the operating system gives no thread.
     pub fn to(writer: impl Write + Send + 'static) -> io::Result<Self> {
-        Self::start(writer, || Ok(()))
+        Self::start(writer, usize::MAX, || Ok(()))
     }
 
     fn start(
         writer: impl Write + Send + 'static,
+        whole_write: usize,
         reader_is_there: fn() -> io::Result<()>,
     ) -> io::Result<Self> {
         let (queue, messages) = mpsc::channel();
@@ -73,6 +75,7 @@ impl Output {
             room: Arc::clone(&room),
             closing,
             error: Arc::clone(&error),
+            whole_write,
             reader_is_there,
         };
         thread::Builder::new()
@@ -127,6 +130,7 @@ struct Writer {
     room: Arc<Semaphore>,
     closing: watch::Sender<bool>,
     error: Arc<Mutex<Option<io::Error>>>,
+    whole_write: usize,
     reader_is_there: fn() -> io::Result<()>,
 }
 
@@ -146,7 +150,9 @@ impl Writer {
         loop {
             match self.messages.recv_timeout(READER_CHECK) {
                 Ok(Message::Lines(lines)) => {
-                    out.write_all(&lines)?;
+                    for piece in pieces(&lines, self.whole_write) {
+                        out.write_all(piece)?;
+                    }
                     out.flush()?;
                     self.room.add_permits(weight(&lines) as usize);
                 }
@@ -155,5 +161,35 @@ impl Writer {
                 Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(()),
             }
         }
+    }
+}
+
+/// Cuts lines between lines into pieces of at most so many bytes; a longer line
+/// is a piece of its own.
+fn pieces(lines: &[u8], most: usize) -> impl Iterator<Item = &[u8]> {
+    let mut rest = lines;
+    std::iter::from_fn(move || {
+        let fitting = &rest[..rest.len().min(most)];
+        let end = memrchr(b'\n', fitting).or_else(|| memchr(b'\n', rest));
+        let (piece, behind) = rest.split_at(end.map_or(rest.len(), |end| end + 1));
+        rest = behind;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pieces;
+
+    #[test]
+    fn pieces_hold_whole_lines() {
+        let cut = |lines: &'static str, most| {
+            pieces(lines.as_bytes(), most)
+                .map(|piece| std::str::from_utf8(piece).expect("ASCII"))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(cut("a\nbb\nccccccc\nd\n", 5), ["a\nbb\n", "ccccccc\n", "d\n"]);
+        assert_eq!(cut("a\nbb\n", usize::MAX), ["a\nbb\n"]);
+        assert_eq!(cut("", 5), [""; 0]);
     }
 }

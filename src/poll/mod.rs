@@ -47,22 +47,13 @@ pub enum StartError {
     State(#[from] StateError),
 }
 
-/// Why polling ended early.
-#[derive(Debug, thiserror::Error)]
-pub enum PollError {
-    /// Nobody reads the events.
-    #[error(transparent)]
-    Closed(#[from] Closed),
-    /// What was seen cannot be kept.
-    #[error(transparent)]
-    State(#[from] StateError),
-}
-
 /// How a poll went.
 #[derive(Clone, Copy, Debug)]
 pub struct PollReport {
     /// Targets that could not be read.
     pub targets_failed: usize,
+    /// What was seen is in the state file, where there is one.
+    pub saved: bool,
 }
 
 /// Polls all targets of a configuration.
@@ -72,6 +63,8 @@ pub struct Poller {
     requests: Semaphore,
     targets: Vec<PolledTarget>,
     state: Option<StateFile>,
+    /// Saves that failed since the last one that did not.
+    saves_failed: u64,
     /// Lines of an earlier run that may not have reached the reader.
     untold: String,
 }
@@ -140,9 +133,10 @@ impl Poller {
     /// Where certificates cannot be used, or the state file is another program's.
     pub fn new(config: &Config) -> Result<Self, StartError> {
         let servers = Servers::new(config)?;
+        let rules = Rules::new(config);
         let (state, mut saved) = match &config.options.state_file {
             Some(path) => {
-                let (state, saved) = StateFile::open(path)?;
+                let (state, saved) = StateFile::open(path, rules.names().scheme())?;
                 (Some(state), saved)
             }
             None => (None, Saved::default()),
@@ -166,7 +160,7 @@ impl Poller {
             .collect();
         Ok(Self {
             settings: Settings {
-                rules: Rules::new(config),
+                rules,
                 details: config.options.session_details,
                 lifecycle: config.options.lifecycle,
                 max_line_bytes: config.options.max_line_bytes,
@@ -178,6 +172,7 @@ impl Poller {
             targets,
             untold: saved.untold,
             state,
+            saves_failed: 0,
         })
     }
 
@@ -185,12 +180,12 @@ impl Poller {
     /// the summary.
     ///
     /// # Errors
-    /// When stdout is closed, or the state file cannot be written.
+    /// When stdout is closed.
     pub async fn poll(
         &mut self,
         output: &Output,
         polls_skipped: u64,
-    ) -> Result<PollReport, PollError> {
+    ) -> Result<PollReport, Closed> {
         self.tell_untold(output).await?;
         self.servers.begin_poll();
         let time = PollTime::now(self.settings.interval);
@@ -212,39 +207,51 @@ impl Poller {
         self.servers.warn_of_expiry(time.wall);
         if self.state.is_some() {
             output.flushed().await?;
-            self.save("")?;
+            self.save("");
         }
-        Ok(PollReport { targets_failed: site.targets_failed })
+        Ok(PollReport { targets_failed: site.targets_failed, saved: self.saves_failed == 0 })
     }
 
     /// Sends what an earlier run saved and perhaps did not send.
-    async fn tell_untold(&mut self, output: &Output) -> Result<(), PollError> {
+    async fn tell_untold(&mut self, output: &Output) -> Result<(), Closed> {
         let untold = std::mem::take(&mut self.untold);
         if !untold.is_empty() {
             output.send(untold.into_bytes()).await?;
             output.flushed().await?;
-            self.save("")?;
+            self.save("");
         }
         Ok(())
     }
 
     /// Saves the changes, then sends them: a crash in between repeats them under
     /// the same ids, and loses none.
-    async fn tell_changes(&self, changes: Vec<u8>, output: &Output) -> Result<(), PollError> {
+    async fn tell_changes(&mut self, changes: Vec<u8>, output: &Output) -> Result<(), Closed> {
         if !changes.is_empty() {
-            self.save(&String::from_utf8_lossy(&changes))?;
+            self.save(&String::from_utf8_lossy(&changes));
             output.send(changes).await?;
         }
         Ok(())
     }
 
-    fn save(&self, untold: &str) -> Result<(), StateError> {
-        let Some(state) = &self.state else { return Ok(()) };
+    /// A disk that is full must not keep anybody from seeing who is connected:
+    /// a save that fails is said, and polling goes on.
+    fn save(&mut self, untold: &str) {
+        let Some(state) = &self.state else { return };
         let targets = self
             .targets
             .iter()
             .map(|target| (&target.id, &target.known, target.consecutive_failures));
-        state.save(targets, untold)
+        match state.save(targets, untold) {
+            Ok(()) => self.saves_failed = 0,
+            Err(error) => {
+                if self.saves_failed.is_multiple_of(LOG_EVERY_FAILURES) {
+                    tracing::error!(
+                        "{error}; events go on, but a restart would not know what was seen since"
+                    );
+                }
+                self.saves_failed += 1;
+            }
+        }
     }
 }
 

@@ -73,6 +73,11 @@ impl Rules {
             names: Names::new(&config.options.user_ids),
         }
     }
+
+    /// How users are named.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
 }
 
 /// An answer's body, which lends its texts to a [`Snapshot`].

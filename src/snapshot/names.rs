@@ -43,6 +43,18 @@ impl Names {
         }
     }
 
+    /// A text that differs where the same user is named differently.
+    pub fn scheme(&self) -> String {
+        match self {
+            Self::Plain => "plain".to_owned(),
+            Self::Pseudonym(key) => {
+                let tag = hmac::sign(key, b"qlik-sessions userIds");
+                format!("pseudonym {}", hexadecimal(&tag.as_ref()[..8]))
+            }
+            Self::Omit => "omit".to_owned(),
+        }
+    }
+
     /// How one user is named.
     pub fn name(&self, user_directory: &str, user_id: &str) -> Name {
         match self {
@@ -52,13 +64,16 @@ impl Names {
                 context.update(user_directory.as_bytes());
                 context.update(b"\\");
                 context.update(user_id.as_bytes());
-                let pseudonym =
-                    context.sign().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+                let pseudonym = hexadecimal(context.sign().as_ref());
                 Name::Hidden { id: user_id.to_owned(), shown: Some(pseudonym) }
             }
             Self::Omit => Name::Hidden { id: user_id.to_owned(), shown: None },
         }
     }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// How one user is named, in each place where the id may stand.

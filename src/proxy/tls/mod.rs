@@ -6,8 +6,6 @@ mod encrypted;
 mod explain;
 mod facts;
 mod identity;
-#[cfg(test)]
-mod tests;
 mod verify;
 
 pub use explain::explain;
