@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
-use super::id::EventId;
+use super::{TIMES, id::EventId};
 use crate::snapshot::UserName;
 
 /// Whole lines, ready to be written.
@@ -36,20 +37,21 @@ impl Lines {
         std::mem::replace(&mut self.bytes, room)
     }
 
-    /// Begins a line with what every event has.
-    pub(super) fn begin(&mut self, timestamp: &str, event: &str, id: &EventId) -> Line<'_> {
+    /// Begins a line with its [`head`] and the event's id.
+    pub(super) fn begin(&mut self, head: &[u8], id: &EventId) -> Line<'_> {
         let start = self.bytes.len();
         let max = self.max_line;
         let mut line = Line { bytes: Bytes::Shared(&mut self.bytes), start, max };
-        line.raw(b"{\"timestamp\":\"");
-        line.raw(timestamp.as_bytes());
-        line.raw(b"\",\"event\":\"");
-        line.raw(event.as_bytes());
-        line.raw(b"\",\"event_id\":\"");
+        line.raw(head);
         line.raw(id.as_bytes());
         line.raw(b"\"");
         line
     }
+}
+
+/// What the lines of all events of one kind and time begin with.
+pub(super) fn head(timestamp: &str, event: &str) -> Vec<u8> {
+    format!(r#"{{"timestamp":"{timestamp}","event":"{event}","event_id":""#).into_bytes()
 }
 
 #[derive(Debug)]
@@ -137,6 +139,16 @@ impl Line<'_> {
             let quoted = serde_json::to_string(text).expect("every text is JSON");
             self.raw(&quoted.as_bytes()[1..quoted.len() - 1]);
         }
+    }
+
+    /// A time.
+    pub fn time(&mut self, key: &str, time: Timestamp) {
+        self.key(key);
+        self.raw(b"\"");
+        TIMES
+            .print_timestamp(&time, self.buffer())
+            .expect("every timestamp has a text, and memory takes it");
+        self.raw(b"\"");
     }
 
     /// A number.

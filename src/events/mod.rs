@@ -7,7 +7,7 @@
 mod id;
 mod line;
 
-use jiff::Timestamp;
+use jiff::{Timestamp, fmt::temporal::DateTimePrinter};
 
 pub use line::Lines;
 
@@ -18,15 +18,13 @@ use crate::{
     target::Target,
 };
 use id::EventId;
-use line::Line;
+use line::{Line, head};
 
 /// Longest message or hint of a `poll_error`, in bytes.
 const MAX_MESSAGE_BYTES: usize = 1_000;
 
-/// A time as it stands in events: RFC 3339, UTC, exactly three fraction digits.
-pub fn time_text(time: Timestamp) -> String {
-    format!("{time:.3}")
-}
+/// Times in events: RFC 3339, UTC, exactly three fraction digits.
+const TIMES: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
 
 /// What the events of one target are called by. `transform` knows less of its
 /// target than the poller does.
@@ -71,12 +69,6 @@ impl TargetKeys {
             json: line.into_bytes(),
             identity: [server_name.to_owned(), virtual_proxy.to_owned()],
         }
-    }
-
-    /// What every id of an event of this target is made of.
-    fn facts<'a>(&'a self, event: &'a str, time: &'a str) -> [&'a str; 4] {
-        let [server, virtual_proxy] = &self.identity;
-        [event, time, server, virtual_proxy]
     }
 
     /// How many bytes of every line they take.
@@ -149,27 +141,49 @@ impl SessionEvent {
 pub struct TargetEvents<'a> {
     target: &'a TargetKeys,
     timestamp: String,
-    /// What the ids of all `session` events have in common.
-    session_facts: Vec<u8>,
+    /// Most events are of this kind.
+    session: Shared,
+}
+
+/// What the events of one kind, target and poll share.
+#[derive(Debug)]
+struct Shared {
+    /// The beginning of their lines.
+    head: Vec<u8>,
+    /// What goes into their ids, joined.
+    facts: Vec<u8>,
+}
+
+impl Shared {
+    /// `id_time` is the time that goes into the ids.
+    fn new(target: &TargetKeys, event: &str, timestamp: &str, id_time: &str) -> Self {
+        let [server, virtual_proxy] = &target.identity;
+        Self {
+            head: head(timestamp, event),
+            facts: fingerprint::join(&[event, id_time, server, virtual_proxy]),
+        }
+    }
 }
 
 impl<'a> TargetEvents<'a> {
     /// Events of the poll that started at `timestamp`.
     pub fn new(target: &'a TargetKeys, timestamp: Timestamp) -> Self {
-        let timestamp = time_text(timestamp);
-        let session_facts = fingerprint::join(&target.facts("session", &timestamp));
-        Self { target, timestamp, session_facts }
-    }
-
-    fn begin<'l>(&self, lines: &'l mut Lines, event: &str, id: &EventId) -> Line<'l> {
-        let mut line = lines.begin(&self.timestamp, event, id);
-        line.raw(&self.target.json);
-        line
+        let timestamp = TIMES.timestamp_to_string(&timestamp);
+        let session = Shared::new(target, "session", &timestamp, &timestamp);
+        Self { target, timestamp, session }
     }
 
     /// Begins the only event of this kind of the target and poll.
     fn begin_only<'l>(&self, lines: &'l mut Lines, event: &str) -> Line<'l> {
-        self.begin(lines, event, &EventId::of(&self.target.facts(event, &self.timestamp)))
+        let shared = Shared::new(self.target, event, &self.timestamp, &self.timestamp);
+        self.begin(lines, &shared, &[])
+    }
+
+    /// Begins one of many events; `own` facts tell it from the others.
+    fn begin<'l>(&self, lines: &'l mut Lines, shared: &Shared, own: &[&str]) -> Line<'l> {
+        let mut line = lines.begin(&shared.head, &EventId::of(&shared.facts, own));
+        line.raw(&self.target.json);
+        line
     }
 
     /// `session_summary`.
@@ -200,16 +214,13 @@ impl<'a> TargetEvents<'a> {
         attributes: Option<&crate::snapshot::Attributes>,
         lifetime: Option<&Lifetime>,
     ) -> bool {
+        let change = lifetime.filter(|_| event != SessionEvent::Session).map(|lifetime| {
+            let since = TIMES.timestamp_to_string(&lifetime.since);
+            Shared::new(self.target, event.name(), &self.timestamp, &since)
+        });
+        let shared = change.as_ref().unwrap_or(&self.session);
         let user = session.user_id.unwrap_or("");
         let own = [session.session_id, session.user_directory, user];
-        let id = match lifetime {
-            Some(lifetime) if event != SessionEvent::Session => {
-                let since = time_text(lifetime.since);
-                let common = fingerprint::join(&self.target.facts(event.name(), &since));
-                EventId::of_one(&common, &own)
-            }
-            _ => EventId::of_one(&self.session_facts, &own),
-        };
         let write = |line: &mut Line<'_>, attributes: Option<&crate::snapshot::Attributes>| {
             line.text("session_id", session.session_id);
             let directory = line.text("user_directory", session.user_directory);
@@ -218,9 +229,9 @@ impl<'a> TargetEvents<'a> {
                 line.user("user", directory, id);
             }
             if let Some(lifetime) = lifetime {
-                line.text("first_seen", &time_text(lifetime.first_seen));
+                line.time("first_seen", lifetime.first_seen);
                 if let Some(last_seen) = lifetime.last_seen {
-                    line.text("last_seen", &time_text(last_seen));
+                    line.time("last_seen", last_seen);
                     line.number(
                         "duration_seconds",
                         seconds_between(lifetime.first_seen, last_seen),
@@ -231,13 +242,13 @@ impl<'a> TargetEvents<'a> {
                 line.json("attributes", attributes);
             }
         };
-        let mut line = self.begin(lines, event.name(), &id);
+        let mut line = self.begin(lines, shared, &own);
         write(&mut line, attributes);
         if line.end() {
             return true;
         }
         // The attributes are what can be long; the session is worth more than they are.
-        let mut line = self.begin(lines, event.name(), &id);
+        let mut line = self.begin(lines, shared, &own);
         write(&mut line, None);
         line.end()
     }
@@ -288,10 +299,10 @@ pub struct CertificateDates {
 impl CertificateDates {
     fn write(&self, line: &mut Line<'_>) {
         if let Some(client) = self.client {
-            line.text("client_certificate_expires", &time_text(client));
+            line.time("client_certificate_expires", client);
         }
         if let Some(server) = self.server {
-            line.text("server_certificate_expires", &time_text(server));
+            line.time("server_certificate_expires", server);
         }
     }
 
@@ -332,9 +343,9 @@ pub fn site_summary(
     counts: &SiteCounts,
     duration_ms: u64,
 ) {
-    let time = time_text(timestamp);
-    let id = EventId::of(&["site_summary", &time]);
-    let mut line = lines.begin(&time, "site_summary", &id);
+    let time = TIMES.timestamp_to_string(&timestamp);
+    let id = EventId::of(&[], &["site_summary", &time]);
+    let mut line = lines.begin(&head(&time, "site_summary"), &id);
     line.number("session_count", counts.session_count as u64);
     line.number("user_count", counts.people.len() as u64);
     line.number("excluded_session_count", counts.excluded_session_count as u64);

@@ -19,8 +19,8 @@ use tokio::sync::{Semaphore, oneshot, watch};
 /// Most bytes that wait for the reader.
 const QUEUE_BYTES: usize = 4 * 1024 * 1024;
 /// How much is handed over at once: large enough for few system calls, small
-/// enough for a reader to see lines early.
-pub const CHUNK_BYTES: usize = 64 * 1024;
+/// enough for a reader to see lines early, and a little less than a pipe holds.
+pub const CHUNK_BYTES: usize = 60 * 1024;
 /// How often a silent writer looks whether its reader is still there.
 const READER_CHECK: Duration = Duration::from_secs(1);
 
@@ -50,7 +50,8 @@ impl Output {
     /// # Errors
     /// Where the operating system gives no thread.
     pub fn stdout() -> io::Result<Self> {
-        Self::start(io::stdout(), pipe::whole_write(), pipe::reader_is_there)
+        pipe::widen();
+        Self::start(io::stdout(), pipe::whole_write, pipe::reader_is_there)
     }
 
     /// Starts the writer on something else than stdout.
@@ -58,12 +59,12 @@ impl Output {
     /// # Errors
     /// Where the operating system gives no thread.
     pub fn to(writer: impl Write + Send + 'static) -> io::Result<Self> {
-        Self::start(writer, usize::MAX, || Ok(()))
+        Self::start(writer, || usize::MAX, || Ok(()))
     }
 
     fn start(
         writer: impl Write + Send + 'static,
-        whole_write: usize,
+        whole_write: fn() -> usize,
         reader_is_there: fn() -> io::Result<()>,
     ) -> io::Result<Self> {
         let (queue, messages) = mpsc::channel();
@@ -130,7 +131,7 @@ struct Writer {
     room: Arc<Semaphore>,
     closing: watch::Sender<bool>,
     error: Arc<Mutex<Option<io::Error>>>,
-    whole_write: usize,
+    whole_write: fn() -> usize,
     reader_is_there: fn() -> io::Result<()>,
 }
 
@@ -150,8 +151,12 @@ impl Writer {
         loop {
             match self.messages.recv_timeout(READER_CHECK) {
                 Ok(Message::Lines(lines)) => {
-                    for piece in pieces(&lines, self.whole_write) {
+                    let mut rest = lines.as_slice();
+                    while !rest.is_empty() {
+                        let (piece, behind) =
+                            rest.split_at(whole_lines(rest, (self.whole_write)()));
                         out.write_all(piece)?;
+                        rest = behind;
                     }
                     out.flush()?;
                     self.room.add_permits(weight(&lines) as usize);
@@ -164,32 +169,23 @@ impl Writer {
     }
 }
 
-/// Cuts lines between lines into pieces of at most so many bytes; a longer line
-/// is a piece of its own.
-fn pieces(lines: &[u8], most: usize) -> impl Iterator<Item = &[u8]> {
-    let mut rest = lines;
-    std::iter::from_fn(move || {
-        let fitting = &rest[..rest.len().min(most)];
-        let end = memrchr(b'\n', fitting).or_else(|| memchr(b'\n', rest));
-        let (piece, behind) = rest.split_at(end.map_or(rest.len(), |end| end + 1));
-        rest = behind;
-        (!piece.is_empty()).then_some(piece)
-    })
+/// How many bytes of these lines are whole lines and at most so many; the whole
+/// first line where that is longer.
+fn whole_lines(lines: &[u8], most: usize) -> usize {
+    let fitting = &lines[..lines.len().min(most)];
+    let end = memrchr(b'\n', fitting).or_else(|| memchr(b'\n', lines));
+    end.map_or(lines.len(), |end| end + 1)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::pieces;
+    use super::whole_lines;
 
     #[test]
-    fn pieces_hold_whole_lines() {
-        let cut = |lines: &'static str, most| {
-            pieces(lines.as_bytes(), most)
-                .map(|piece| std::str::from_utf8(piece).expect("ASCII"))
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(cut("a\nbb\nccccccc\nd\n", 5), ["a\nbb\n", "ccccccc\n", "d\n"]);
-        assert_eq!(cut("a\nbb\n", usize::MAX), ["a\nbb\n"]);
-        assert_eq!(cut("", 5), [""; 0]);
+    fn only_whole_lines_are_written_at_once() {
+        assert_eq!(whole_lines(b"a\nbb\nccc\n", 5), 5);
+        assert_eq!(whole_lines(b"a\nbb\nccc\n", 8), 5);
+        assert_eq!(whole_lines(b"a\nbb\nccc\n", usize::MAX), 9);
+        assert_eq!(whole_lines(b"ccccccc\nd\n", 5), 8);
     }
 }

@@ -1,17 +1,48 @@
 //! What is special where stdout is a pipe: how much it takes as a whole, and
 //! whether anybody still reads it.
 
-/// Most bytes that are written at once, so that no line is cut where the
-/// program ends while a write waits for the reader, be it by SIGKILL. A pipe
-/// takes up to `PIPE_BUF` bytes as a whole or not at all (POSIX, `write`);
-/// only a longer line can still be cut.
+/// How much a pipe is to hold, in bytes: a poll of some thousand sessions, so
+/// that a reader that takes small bites does not slow it down. Linux gives no
+/// more to everybody (`/proc/sys/fs/pipe-max-size`).
+#[cfg(target_os = "linux")]
+const ROOM: usize = 1024 * 1024;
+
+/// Makes room in stdout, where it is a pipe and the operating system lets us.
+#[cfg(target_os = "linux")]
+pub fn widen() {
+    let _ = rustix::pipe::fcntl_setpipe_size(std::io::stdout(), ROOM);
+}
+
+/// Elsewhere a pipe is as it is.
+#[cfg(not(target_os = "linux"))]
+pub fn widen() {}
+
+/// Most bytes that may be written at once without a risk that a line is cut
+/// where the program ends while the write waits for the reader, be it by
+/// SIGKILL. A pipe takes up to `PIPE_BUF` bytes as a whole or not at all
+/// (POSIX, `write`), and while it is empty as much as it holds. Only a line
+/// that is longer can still be cut.
 #[cfg(unix)]
 pub fn whole_write() -> usize {
     use rustix::fs::{FileType, fstat};
 
-    let is_pipe = fstat(std::io::stdout())
-        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
-    if is_pipe { rustix::pipe::PIPE_BUF } else { usize::MAX }
+    let stdout = std::io::stdout();
+    let is_pipe =
+        fstat(&stdout).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
+    if is_pipe { free_room().unwrap_or(rustix::pipe::PIPE_BUF) } else { usize::MAX }
+}
+
+/// What stdout holds, where it is an empty pipe.
+#[cfg(target_os = "linux")]
+fn free_room() -> Option<usize> {
+    let stdout = std::io::stdout();
+    let waiting = rustix::io::ioctl_fionread(&stdout).ok()?;
+    (waiting == 0).then(|| rustix::pipe::fcntl_getpipe_size(&stdout).ok())?
+}
+
+#[cfg(all(unix, not(target_os = "linux")))]
+fn free_room() -> Option<usize> {
+    None
 }
 
 /// Windows promises nothing for pipes.
