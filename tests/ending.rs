@@ -6,7 +6,7 @@ mod support;
 
 use std::{
     io::{BufRead, BufReader, Read},
-    process::Stdio,
+    process::{Child, Stdio},
     thread,
     time::Duration,
 };
@@ -47,12 +47,7 @@ fn a_closed_stdout_ends_it_quietly_also_between_polls() {
     let fixture = Fixture::new(&[("sense1", &["/"])], "");
     fixture.configure(Duration::from_secs(3_600), "");
     fixture.site.set_sessions("sense1", "/", &sessions(5_000));
-    let mut child = fixture
-        .command("stream")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it starts");
+    let mut child = spawn(&fixture, "stream");
     let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
     let mut line = String::new();
     stdout.read_line(&mut line).expect("a line");
@@ -67,12 +62,7 @@ fn a_closed_stdout_ends_it_quietly_also_between_polls() {
     stream.poll();
     drop(stream);
     fixture.site.set_sessions("sense1", "/", &[]);
-    let mut child = fixture
-        .command("stream")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("it starts");
+    let mut child = spawn(&fixture, "stream");
     let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
     stdout.read_line(&mut line).expect("a line");
     stdout.read_line(&mut line).expect("a line");
@@ -84,12 +74,7 @@ fn a_closed_stdout_ends_it_quietly_also_between_polls() {
 fn a_reader_that_stalls_gets_every_line_in_order() {
     let fixture = Fixture::new(&[("sense1", &["/"])], "");
     fixture.site.set_sessions("sense1", "/", &sessions(9_000));
-    let mut child = fixture
-        .command("stream")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("it starts");
+    let mut child = spawn(&fixture, "stream");
     let mut stdout = child.stdout.take().expect("a pipe");
     // More is made than pipe and queue take: 3 MB at each poll.
     thread::sleep(Duration::from_secs(6));
@@ -101,11 +86,7 @@ fn a_reader_that_stalls_gets_every_line_in_order() {
         text
     });
     thread::sleep(Duration::from_secs(3));
-    let status = std::process::Command::new("kill")
-        .args(["-TERM", &child.id().to_string()])
-        .status()
-        .expect("kill");
-    assert!(status.success());
+    terminate(&child);
     assert_eq!(wait_for_end(&mut child), Some(0));
     let events = events(&reader.join().expect("the reader ends"));
     let summaries = of_kind(&events, "site_summary");
@@ -133,18 +114,9 @@ fn a_reader_that_never_reads_does_not_keep_it_for_ever() {
     let fixture = Fixture::new(&[("sense1", &["/"])], "");
     fixture.site.set_sessions("sense1", "/", &sessions(5_000));
     for command in ["stream", "once"] {
-        let mut child = fixture
-            .command(command)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("it starts");
+        let mut child = spawn(&fixture, command);
         thread::sleep(Duration::from_secs(2));
-        let status = std::process::Command::new("kill")
-            .args(["-TERM", &child.id().to_string()])
-            .status()
-            .expect("kill");
-        assert!(status.success());
+        terminate(&child);
         assert_eq!(wait_for_end(&mut child), Some(0), "{command}");
         assert_whole_lines(child.stdout.take().expect("a pipe"));
     }
@@ -156,17 +128,29 @@ fn no_line_is_cut_by_a_kill() {
     let fixture = Fixture::new(&[("sense1", &["/"])], "");
     fixture.site.set_sessions("sense1", "/", &sessions(2_000));
     for milliseconds in [300, 700, 1_500] {
-        let mut child = fixture
-            .command("stream")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("it starts");
+        let mut child = spawn(&fixture, "stream");
         thread::sleep(Duration::from_millis(milliseconds));
         child.kill().expect("it runs");
         child.wait().expect("it ends");
         assert_whole_lines(child.stdout.take().expect("a pipe"));
     }
+}
+
+fn spawn(fixture: &Fixture, command: &str) -> Child {
+    fixture
+        .command(command)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts")
+}
+
+fn terminate(child: &Child) {
+    let status = std::process::Command::new("kill")
+        .args(["-TERM", &child.id().to_string()])
+        .status()
+        .expect("kill is there");
+    assert!(status.success());
 }
 
 fn assert_whole_lines(mut stdout: impl Read) {

@@ -225,6 +225,19 @@ fn changes_tell_only_changes_and_none_tells_no_session() {
 /// one target and a program that is killed in the midst of it.
 #[test]
 fn started_without_ended_is_who_is_on() {
+    rebuild_who_is_on(80);
+}
+
+/// The same for some minutes: `cargo test --test lifecycle -- --ignored`.
+#[test]
+#[ignore = "takes minutes: hundreds of kills"]
+fn started_without_ended_is_who_is_on_after_hundreds_of_kills() {
+    let kills = rebuild_who_is_on(2_000);
+    assert!(kills > 500, "{kills}");
+}
+
+/// Answers how often the program was killed.
+fn rebuild_who_is_on(steps: usize) -> usize {
     let fixture = Fixture::new(
         &[("sense1", &["/", "/sales"])],
         &format!("    sessionDetails: changes\n{STATE}"),
@@ -241,7 +254,8 @@ fn started_without_ended_is_who_is_on() {
     let mut event_ids = BTreeSet::new();
     let mut next = 0;
     fixture.once();
-    for step in 0..80 {
+    let mut kills = 0;
+    for step in 0..steps {
         let mut failing = None;
         for (index, prefix) in ["/", "/sales"].iter().enumerate() {
             on[index].retain(|_| below(4) > 0);
@@ -258,6 +272,7 @@ fn started_without_ended_is_who_is_on() {
             }
         }
         let events = if below(3) == 0 {
+            kills += 1;
             killed_at_random(&fixture, Duration::from_micros(below(60_000)))
         } else {
             fixture.once().events()
@@ -285,9 +300,10 @@ fn started_without_ended_is_who_is_on() {
             assert_eq!(rebuilt, on, "step {step}");
         }
     }
+    kills
 }
 
-/// Runs `once` and kills it after a while; the whole lines that came out count.
+/// Runs `once` and kills it after a while.
 fn killed_at_random(fixture: &Fixture, after: Duration) -> Vec<Value> {
     let mut child = fixture
         .command("once")
@@ -298,9 +314,7 @@ fn killed_at_random(fixture: &Fixture, after: Duration) -> Vec<Value> {
     std::thread::sleep(after);
     let _ = child.kill();
     let _ = child.wait();
-    let stdout = support::read_all(child.stdout.take().expect("a pipe"));
-    let whole = stdout.rfind('\n').map_or("", |end| &stdout[..=end]);
-    support::events(whole)
+    support::events(&support::read_all(child.stdout.take().expect("a pipe")))
 }
 
 #[test]

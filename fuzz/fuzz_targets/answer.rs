@@ -99,7 +99,7 @@ fn read(bytes: &[u8], variant: &Variant) -> Option<usize> {
             last_seen: None,
             since: Timestamp::UNIX_EPOCH,
         };
-        let attributes = session.attributes.as_ref();
+        let attributes = session.attributes.as_deref();
         written += usize::from(events.session(
             &mut lines,
             SessionEvent::Session,

@@ -21,7 +21,7 @@ use crate::{
     config::Config,
     proxy::{
         ClientSettings, Credentials, ProxyClient,
-        tls::{CertificateFacts, Identity, Roots, files_readable_by_everyone},
+        tls::{CertificateFacts, FileProblem, Identity, Roots, files_readable_by_everyone},
     },
     snapshot::{Body, Rules},
     target::{CertificateFiles, Server, Target},
@@ -95,13 +95,7 @@ fn report_certificates(
                 true
             }
             Err(problem) => {
-                report.add(
-                    Finding::error(
-                        Step::Certificates,
-                        format!("{}: {}", problem.path.display(), problem.message),
-                    )
-                    .hint(problem.hint),
-                )?;
+                report.add(unusable(problem))?;
                 false
             }
         };
@@ -113,13 +107,7 @@ fn report_certificates(
                 true
             }
             Err(problem) => {
-                report.add(
-                    Finding::error(
-                        Step::Certificates,
-                        format!("{}: {}", problem.path.display(), problem.message),
-                    )
-                    .hint(problem.hint),
-                )?;
+                report.add(unusable(problem))?;
                 false
             }
         };
@@ -137,6 +125,12 @@ fn report_certificates(
         }
     }
     Ok(usable)
+}
+
+/// A file that cannot be used.
+fn unusable(problem: FileProblem) -> Finding {
+    let text = format!("{}: {}", problem.path.display(), problem.message);
+    Finding::error(Step::Certificates, text).hint(problem.hint)
 }
 
 /// A certificate's owner, CA and end.
