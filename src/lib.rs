@@ -20,6 +20,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod events;
+mod files;
 mod fingerprint;
 pub mod lifecycle;
 pub mod logging;

@@ -8,7 +8,7 @@ mod reader;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fmt, fs,
+    fmt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -20,9 +20,12 @@ use wildmatch::WildMatchPattern;
 use reader::{Node, Problems, suggestion};
 pub use reader::{Problem, Severity, Step};
 
-use crate::target::{
-    CertificateFiles, ProxyAddress, Secret, Server, Target, TlsSettings, VirtualProxy,
-    host_without_port,
+use crate::{
+    files,
+    target::{
+        CertificateFiles, ProxyAddress, Secret, Server, Target, TlsSettings, VirtualProxy,
+        host_without_port,
+    },
 };
 
 /// Passphrase of the client key; wins over `clientCertPassphrase`.
@@ -34,6 +37,8 @@ pub const PSEUDONYM_KEY_VARIABLE: &str = "QLIK_SESSIONS_PSEUDONYM_KEY";
 const DEFAULT_POLLING_INTERVAL: Duration = Duration::from_secs(30);
 /// Largest configuration file, in bytes. Real ones have some 50 KB.
 const MAX_CONFIG_BYTES: u64 = 8 * 1024 * 1024;
+/// Largest file with a pseudonym key, in bytes.
+const MAX_KEY_BYTES: u64 = 64 * 1024;
 /// Shortest pseudonym key, in characters: shorter ones can be guessed.
 const MIN_PSEUDONYM_KEY: usize = 16;
 
@@ -252,11 +257,8 @@ fn whole_file(path: &Path, message: String) -> ConfigError {
 
 /// The file's text: UTF-8, or UTF-16 with a byte order mark as Windows editors write it.
 fn read_text(path: &Path) -> Result<String, String> {
-    let size = fs::metadata(path).map_err(|error| format!("cannot be read: {error}"))?.len();
-    if size > MAX_CONFIG_BYTES {
-        return Err(format!("has {size} bytes; at most {MAX_CONFIG_BYTES} are read"));
-    }
-    let bytes = fs::read(path).map_err(|error| format!("cannot be read: {error}"))?;
+    let bytes =
+        files::read(path, MAX_CONFIG_BYTES).map_err(|error| format!("cannot be read: {error}"))?;
     let utf16 = |unit: fn([u8; 2]) -> u16| {
         let units: Vec<u16> = bytes[2..].chunks_exact(2).map(|b| unit([b[0], b[1]])).collect();
         String::from_utf16(&units)
@@ -378,8 +380,8 @@ impl Reader<'_> {
     fn pseudonym_key(&self, node: &Node<'_>, file: &Node<'_>) -> UserIds {
         let key = match (std::env::var(PSEUDONYM_KEY_VARIABLE), file.text()) {
             (Ok(key), _) => key,
-            (Err(_), Some(path)) => match fs::read_to_string(self.base.join(path)) {
-                Ok(key) => key,
+            (Err(_), Some(path)) => match files::read(&self.base.join(path), MAX_KEY_BYTES) {
+                Ok(key) => String::from_utf8_lossy(&key).into_owned(),
                 Err(error) => {
                     file.error(format!("the key file cannot be read: {error}"));
                     return UserIds::Omit;

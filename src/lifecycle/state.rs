@@ -14,7 +14,7 @@ use std::{
     collections::HashMap,
     ffi::OsString,
     fs::{self, File, TryLockError},
-    io::{self, BufWriter, Read, Write},
+    io::{self, BufWriter, Write},
     path::{Path, PathBuf},
 };
 
@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Known;
-use crate::{events::SessionKeys, target::Target};
+use crate::{events::SessionKeys, files, target::Target};
 
 const FORMAT: &str = "qlik-sessions state";
 const VERSION: u32 = 1;
@@ -158,14 +158,11 @@ impl StateFile {
     }
 
     fn read(&self) -> Result<Option<Vec<u8>>, StateError> {
-        let file = match File::open(&self.path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(self.error("read")(error)),
-        };
-        let mut bytes = Vec::new();
-        file.take(MAX_STATE_BYTES).read_to_end(&mut bytes).map_err(self.error("read"))?;
-        Ok(Some(bytes))
+        match files::read(&self.path, MAX_STATE_BYTES) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.error("read")(error)),
+        }
     }
 
     fn keep_aside(&self) -> Result<PathBuf, StateError> {

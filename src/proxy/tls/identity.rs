@@ -2,8 +2,7 @@
 //! and PKCS#12 as Windows does.
 
 use std::{
-    fs::{self, File},
-    io::Read,
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
     time::SystemTime,
@@ -20,7 +19,7 @@ use rustls::{
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{CertificateFacts, encrypted};
-use crate::{config::PASSPHRASE_VARIABLE, target::CertificateFiles};
+use crate::{config::PASSPHRASE_VARIABLE, files, target::CertificateFiles};
 
 /// Largest certificate or key file, in bytes.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -161,7 +160,7 @@ fn everyone_may_read(_path: &Path) -> bool {
 }
 
 fn read(path: &Path, key: &str) -> Result<Vec<u8>, FileProblem> {
-    let problem = |error: std::io::Error| {
+    let bytes = files::read(path, MAX_FILE_BYTES).map_err(|error| {
         FileProblem::new(
             path,
             format!("{key} cannot be read: {error}"),
@@ -169,17 +168,7 @@ fn read(path: &Path, key: &str) -> Result<Vec<u8>, FileProblem> {
                 "is the path in `cert.{key}` right? Relative paths start at the configuration file's folder"
             ),
         )
-    };
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(problem)?;
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(problem)?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(FileProblem::new(
-            path,
-            format!("{key} is too large for a certificate"),
-            EXPORT,
-        ));
-    }
+    })?;
     if bytes.is_empty() {
         return Err(FileProblem::new(path, format!("{key} is empty"), EXPORT));
     }
