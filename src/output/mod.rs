@@ -50,8 +50,7 @@ impl Output {
     /// # Errors
     /// Where the operating system gives no thread.
     pub fn stdout() -> io::Result<Self> {
-        pipe::widen();
-        Self::start(io::stdout(), pipe::whole_write, pipe::reader_is_there)
+        Self::start(io::stdout(), Some(pipe::Stdout::new()))
     }
 
     /// Starts the writer on something else than stdout.
@@ -59,13 +58,12 @@ impl Output {
     /// # Errors
     /// Where the operating system gives no thread.
     pub fn to(writer: impl Write + Send + 'static) -> io::Result<Self> {
-        Self::start(writer, || usize::MAX, || Ok(()))
+        Self::start(writer, None)
     }
 
     fn start(
         writer: impl Write + Send + 'static,
-        whole_write: fn() -> usize,
-        reader_is_there: fn() -> io::Result<()>,
+        stdout: Option<pipe::Stdout>,
     ) -> io::Result<Self> {
         let (queue, messages) = mpsc::channel();
         let room = Arc::new(Semaphore::new(QUEUE_BYTES));
@@ -76,8 +74,7 @@ impl Output {
             room: Arc::clone(&room),
             closing,
             error: Arc::clone(&error),
-            whole_write,
-            reader_is_there,
+            stdout,
         };
         thread::Builder::new()
             .name("output".to_owned())
@@ -131,12 +128,12 @@ struct Writer {
     room: Arc<Semaphore>,
     closing: watch::Sender<bool>,
     error: Arc<Mutex<Option<io::Error>>>,
-    whole_write: fn() -> usize,
-    reader_is_there: fn() -> io::Result<()>,
+    /// None where something else is written to.
+    stdout: Option<pipe::Stdout>,
 }
 
 impl Writer {
-    fn run(self, out: impl Write) {
+    fn run(mut self, out: impl Write) {
         if let Err(error) = self.write_all(out)
             && error.kind() != io::ErrorKind::BrokenPipe
             && let Ok(mut slot) = self.error.lock()
@@ -147,25 +144,37 @@ impl Writer {
         let _ = self.closing.send(true);
     }
 
-    fn write_all(&self, mut out: impl Write) -> io::Result<()> {
+    fn write_all(&mut self, mut out: impl Write) -> io::Result<()> {
         loop {
             match self.messages.recv_timeout(READER_CHECK) {
                 Ok(Message::Lines(lines)) => {
-                    let mut rest = lines.as_slice();
-                    while !rest.is_empty() {
-                        let (piece, behind) =
-                            rest.split_at(whole_lines(rest, (self.whole_write)()));
-                        out.write_all(piece)?;
-                        rest = behind;
-                    }
+                    self.write_lines(&mut out, &lines)?;
                     out.flush()?;
                     self.room.add_permits(weight(&lines) as usize);
                 }
                 Ok(Message::Mark(mark)) => drop(mark.send(())),
-                Err(mpsc::RecvTimeoutError::Timeout) => (self.reader_is_there)()?,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    if let Some(stdout) = &self.stdout {
+                        stdout.has_reader()?;
+                    }
+                }
                 Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(()),
             }
         }
+    }
+
+    fn write_lines(&mut self, out: &mut impl Write, lines: &[u8]) -> io::Result<()> {
+        let mut rest = lines;
+        while !rest.is_empty() {
+            let most = self.stdout.as_mut().map_or(usize::MAX, pipe::Stdout::whole_write);
+            let (piece, behind) = rest.split_at(whole_lines(rest, most));
+            out.write_all(piece)?;
+            if let Some(stdout) = &mut self.stdout {
+                stdout.wrote(piece.len());
+            }
+            rest = behind;
+        }
+        Ok(())
     }
 }
 

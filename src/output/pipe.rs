@@ -1,76 +1,129 @@
-//! What is special where stdout is a pipe: how much it takes as a whole, and
-//! whether anybody still reads it.
+//! What is special about stdout, and above all where it is a pipe: how much it
+//! takes as a whole, and whether anybody still reads it.
 
-/// How much a pipe is to hold, in bytes: a poll of some thousand sessions, so
-/// that a reader that takes small bites does not slow it down. Linux gives no
-/// more to everybody (`/proc/sys/fs/pipe-max-size`).
-#[cfg(target_os = "linux")]
-const ROOM: usize = 1024 * 1024;
-
-/// Makes room in stdout, where it is a pipe and the operating system lets us.
-#[cfg(target_os = "linux")]
-pub fn widen() {
-    let _ = rustix::pipe::fcntl_setpipe_size(std::io::stdout(), ROOM);
-}
-
-/// Elsewhere a pipe is as it is.
-#[cfg(not(target_os = "linux"))]
-pub fn widen() {}
-
-/// Most bytes that may be written at once without a risk that a line is cut
-/// where the program ends while the write waits for the reader, be it by
-/// SIGKILL. A pipe takes up to `PIPE_BUF` bytes as a whole or not at all
-/// (POSIX, `write`), and while it is empty as much as it holds. Only a line
-/// that is longer can still be cut.
 #[cfg(unix)]
-pub fn whole_write() -> usize {
-    use rustix::fs::{FileType, fstat};
+pub use unix::Stdout;
 
-    let stdout = std::io::stdout();
-    let is_pipe =
-        fstat(&stdout).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
-    if is_pipe { free_room().unwrap_or(rustix::pipe::PIPE_BUF) } else { usize::MAX }
-}
-
-/// What stdout holds, where it is an empty pipe.
-#[cfg(target_os = "linux")]
-fn free_room() -> Option<usize> {
-    let stdout = std::io::stdout();
-    let waiting = rustix::io::ioctl_fionread(&stdout).ok()?;
-    (waiting == 0).then(|| rustix::pipe::fcntl_getpipe_size(&stdout).ok())?
-}
-
-#[cfg(all(unix, not(target_os = "linux")))]
-fn free_room() -> Option<usize> {
-    None
-}
-
-/// Windows promises nothing for pipes.
-#[cfg(not(unix))]
-pub fn whole_write() -> usize {
-    usize::MAX
-}
-
-/// Fails as a write would when nobody reads any more. Without it, a program
-/// whose agent was killed would live on until its next event, a whole interval
-/// later.
 #[cfg(unix)]
-pub fn reader_is_there() -> std::io::Result<()> {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+mod unix {
+    use std::io;
 
-    let stdout = std::io::stdout();
-    let mut fds = [PollFd::new(&stdout, PollFlags::empty())];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    // A poll that fails says nothing about the reader.
-    let ready = poll(&mut fds, Some(&now)).unwrap_or(0);
-    if ready > 0 && fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) {
-        return Err(std::io::ErrorKind::BrokenPipe.into());
+    #[cfg(target_os = "linux")]
+    use rustix::param::page_size;
+    use rustix::{
+        event::{PollFd, PollFlags, Timespec, poll},
+        fs::{FileType, fstat},
+        pipe::PIPE_BUF,
+    };
+
+    /// How much a pipe is to hold, in bytes: a poll of some thousand sessions,
+    /// so that a reader that takes small bites does not slow it down. Linux
+    /// gives no more to everybody (`/proc/sys/fs/pipe-max-size`).
+    #[cfg(target_os = "linux")]
+    const ROOM: usize = 1024 * 1024;
+
+    /// Stdout, and what is known of its room.
+    #[derive(Debug)]
+    pub struct Stdout {
+        is_pipe: bool,
+        /// Linux keeps what is in a pipe in pages. At most so many are in use:
+        /// those written since it was seen empty.
+        #[cfg(target_os = "linux")]
+        pages: usize,
     }
-    Ok(())
+
+    impl Stdout {
+        /// Makes room in it, where it is a pipe and the operating system lets us.
+        pub fn new() -> Self {
+            let is_pipe = fstat(io::stdout())
+                .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
+            #[cfg(target_os = "linux")]
+            if is_pipe {
+                let _ = rustix::pipe::fcntl_setpipe_size(io::stdout(), ROOM);
+            }
+            Self {
+                is_pipe,
+                #[cfg(target_os = "linux")]
+                pages: 0,
+            }
+        }
+
+        /// Most bytes that may be written at once without a risk that a line is
+        /// cut where the program ends while the write waits for the reader, be it
+        /// by SIGKILL. A pipe takes up to `PIPE_BUF` bytes as a whole or not at
+        /// all (POSIX, `write`), and as much as it has room for. Only a line that
+        /// is longer can still be cut.
+        pub fn whole_write(&mut self) -> usize {
+            if self.is_pipe { self.room().max(PIPE_BUF) } else { usize::MAX }
+        }
+
+        /// What the pipe has room for at least.
+        #[cfg(target_os = "linux")]
+        fn room(&mut self) -> usize {
+            if rustix::io::ioctl_fionread(io::stdout()).is_ok_and(|waiting| waiting == 0) {
+                self.pages = 0;
+            }
+            let size = rustix::pipe::fcntl_getpipe_size(io::stdout()).unwrap_or(0);
+            (size / page_size()).saturating_sub(self.pages) * page_size()
+        }
+
+        #[cfg(not(target_os = "linux"))]
+        fn room(&mut self) -> usize {
+            0
+        }
+
+        /// Takes note of a write.
+        pub fn wrote(&mut self, bytes: usize) {
+            #[cfg(target_os = "linux")]
+            {
+                self.pages = self.pages.saturating_add(bytes.div_ceil(page_size()));
+            }
+            #[cfg(not(target_os = "linux"))]
+            let _ = bytes;
+        }
+
+        /// Fails as a write would when nobody reads any more. Without it, a
+        /// program whose agent was killed would live on until its next event, a
+        /// whole interval later.
+        pub fn has_reader(&self) -> io::Result<()> {
+            let stdout = io::stdout();
+            let mut fds = [PollFd::new(&stdout, PollFlags::empty())];
+            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+            // A poll that fails says nothing about the reader.
+            let ready = poll(&mut fds, Some(&now)).unwrap_or(0);
+            if ready > 0 && fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            Ok(())
+        }
+    }
 }
 
-/// Windows tells it only to a write; the next event is one.
 #[cfg(not(unix))]
-pub fn reader_is_there() -> std::io::Result<()> {
-    Ok(())
+pub use elsewhere::Stdout;
+
+/// Windows promises nothing for pipes, and tells only to a write that nobody
+/// reads any more; the next event is one.
+#[cfg(not(unix))]
+mod elsewhere {
+    use std::io;
+
+    #[derive(Debug)]
+    pub struct Stdout;
+
+    impl Stdout {
+        pub fn new() -> Self {
+            Self
+        }
+
+        pub fn whole_write(&mut self) -> usize {
+            usize::MAX
+        }
+
+        pub fn wrote(&mut self, _bytes: usize) {}
+
+        pub fn has_reader(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
 }
