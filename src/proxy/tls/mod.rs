@@ -7,6 +7,7 @@ mod explain;
 mod facts;
 mod identity;
 mod verify;
+mod version1;
 
 pub use explain::explain;
 pub use facts::CertificateFacts;

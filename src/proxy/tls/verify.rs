@@ -4,7 +4,8 @@
 //! name is verified as everywhere, with two exceptions for what the QMC has
 //! issued over the years: a certificate without any subject alternative name
 //! is good for its common name (before about 2019), and an IP address that
-//! stands in a `dNSName` is good for that address.
+//! stands in a `dNSName` is good for that address. A certificate of X.509
+//! version 1, as scripts make it, is as good as one of version 3 ([`version1`]).
 
 use std::{
     net::IpAddr,
@@ -18,13 +19,16 @@ use rustls::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_cert_signed_by_trust_anchor, verify_server_name,
     },
-    crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
+    crypto::{
+        CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature,
+        verify_tls13_signature_with_raw_key,
+    },
     pki_types::{CertificateDer, ServerName, UnixTime},
     server::ParsedCertificate,
     sign::CertifiedKey,
 };
 
-use super::{CertificateFacts, FileProblem, Identity, Roots};
+use super::{CertificateFacts, FileProblem, Identity, Roots, version1};
 use crate::target::TlsSettings;
 
 /// TLS sessions kept for resumption, for one server.
@@ -138,20 +142,27 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, Error> {
         let facts = self.witness.see(end_entity);
         let Some(trusted) = &self.trusted else { return Ok(ServerCertVerified::assertion()) };
-        let certificate = ParsedCertificate::try_from(end_entity)?;
-        verify_server_cert_signed_by_trust_anchor(
-            &certificate,
-            trusted,
-            intermediates,
-            now,
-            self.provider.signature_verification_algorithms.all,
-        )?;
+        let algorithms = self.provider.signature_verification_algorithms.all;
         let wanted = match &self.server_name {
             Some(name) => ServerName::try_from(name.clone())
                 .map_err(|_| Error::InvalidCertificate(CertificateError::NotValidForName))?,
             None => dialled.to_owned(),
         };
-        match (verify_server_name(&certificate, &wanted), facts) {
+        let name = if version1::public_key(end_entity).is_some() {
+            version1::verify_signed_by_root(end_entity, trusted, now, algorithms)?;
+            Err(Error::InvalidCertificate(CertificateError::NotValidForName))
+        } else {
+            let certificate = ParsedCertificate::try_from(end_entity)?;
+            verify_server_cert_signed_by_trust_anchor(
+                &certificate,
+                trusted,
+                intermediates,
+                now,
+                algorithms,
+            )?;
+            verify_server_name(&certificate, &wanted)
+        };
+        match (name, facts) {
             (Ok(()), _) => Ok(ServerCertVerified::assertion()),
             (Err(_), Some(facts)) if is_good_for(&facts, &wanted) => {
                 Ok(ServerCertVerified::assertion())
@@ -166,12 +177,11 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
+        let algorithms = &self.provider.signature_verification_algorithms;
+        match version1::public_key(certificate) {
+            Some(key) => version1::verify_tls12_signature(message, &key, signature, algorithms),
+            None => verify_tls12_signature(message, certificate, signature, algorithms),
+        }
     }
 
     fn verify_tls13_signature(
@@ -180,12 +190,11 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
+        let algorithms = &self.provider.signature_verification_algorithms;
+        match version1::public_key(certificate) {
+            Some(key) => verify_tls13_signature_with_raw_key(message, &key, signature, algorithms),
+            None => verify_tls13_signature(message, certificate, signature, algorithms),
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
