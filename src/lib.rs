@@ -22,6 +22,7 @@ pub mod config;
 pub mod events;
 mod files;
 mod fingerprint;
+mod json;
 pub mod lifecycle;
 pub mod logging;
 pub mod output;

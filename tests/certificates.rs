@@ -1,62 +1,16 @@
 //! Certificates as found in the field: accepted where that is safe, refused
 //! where it is not, and why.
 
+#[path = "support/certified.rs"]
+mod certified;
 mod support;
 
-use std::{
-    fs,
-    net::IpAddr,
-    path::Path,
-    process::{Command, Stdio},
-    thread,
-    time::Duration,
-};
+use std::{fs, net::IpAddr, thread, time::Duration};
 
+use certified::{accepted, refused, site};
 use qlik_sessions::site::{Certificates, Shape, Site};
 use serde_json::Value;
-use support::{Backend, Finished, Fixture, free_port, installed, of_kind, sessions, wait_until};
-
-/// A site with certificates of a shape; it is dialled by `host`.
-fn site(shape: &Shape, host: &str, session_source: &str) -> Fixture {
-    let site = Site::start_with(Certificates::shaped(shape), &[("sense1", &["/"])], None)
-        .expect("the site starts");
-    site.set_sessions("sense1", "/", &sessions(3));
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let config = site
-        .write_config_with(folder.path(), Duration::from_secs(1), session_source)
-        .expect("written");
-    let fixture = Fixture { site, folder, config };
-    if host != "localhost" {
-        fixture.edit("\"localhost:", &format!("\"{host}:"));
-    }
-    fixture
-}
-
-fn accepted(fixture: &Fixture) -> Finished {
-    let run = fixture.once();
-    assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
-    assert_eq!(of_kind(&run.events(), "session").len(), 3);
-    run
-}
-
-/// The failure, whose message and hint hold these words.
-fn refused(fixture: &Fixture, category: &str, words: &[&str]) {
-    let run = fixture.once();
-    assert_eq!(run.code, Some(1), "{}", run.stderr);
-    let events = run.events();
-    let error = of_kind(&events, "poll_error")[0].clone();
-    assert_eq!(error["category"], category, "{error}");
-    let told = format!("{} {}", error["message"], error["hint"]);
-    for word in words {
-        assert!(told.contains(word), "{word:?} is not in {told}");
-    }
-    let check = Finished::of(fixture.command("check"));
-    assert_eq!(check.code, Some(1));
-    for word in words {
-        let word = word.replace("\\\\", "\\");
-        assert!(check.stdout.contains(&word), "{word:?} is not in {}", check.stdout);
-    }
-}
+use support::{Finished, Fixture, of_kind, sessions};
 
 #[test]
 fn names_as_the_qmc_writes_them_are_accepted() {
@@ -184,132 +138,6 @@ fn renewed_certificates_are_taken_without_a_restart() {
     stream.poll_until(|poll| of_kind(poll, "session").len() == 3);
 }
 
-/// LibreSSL, which macOS calls openssl, makes other files.
-fn openssl_3(test: &str) -> bool {
-    if !installed("openssl", test) {
-        return false;
-    }
-    let version = Command::new("openssl").arg("version").output().expect("openssl runs").stdout;
-    let is_3 = String::from_utf8_lossy(&version).starts_with("OpenSSL 3");
-    if !is_3 {
-        support::skipped(test, "`openssl` is not OpenSSL 3");
-    }
-    is_3
-}
-
-fn openssl(folder: &Path, arguments: &str) {
-    let output = Command::new("openssl")
-        .current_dir(folder)
-        .args(arguments.split_whitespace())
-        .output()
-        .expect("openssl runs");
-    assert!(
-        output.status.success(),
-        "openssl {arguments}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-}
-
-fn once_with_passphrase(fixture: &Fixture, passphrase: Option<&str>) -> Finished {
-    let mut once = fixture.command("once");
-    once.args(["--log-level", "trace"]);
-    if let Some(passphrase) = passphrase {
-        once.env("QLIK_SESSIONS_KEY_PASSPHRASE", passphrase);
-    }
-    let run = Finished::of(once);
-    if let Some(passphrase) = passphrase {
-        assert!(
-            !run.stderr.contains(passphrase) && !run.stdout.contains(passphrase),
-            "a secret is shown: {}",
-            run.stderr
-        );
-    }
-    run
-}
-
-#[test]
-fn protected_keys_of_every_form_are_opened() {
-    if !openssl_3("protected_keys_of_every_form_are_opened") {
-        return;
-    }
-    let fixture = site(&Shape::default(), "localhost", "");
-    let folder = fixture.folder.path();
-    fixture.site.certificates().write_all_to(folder).expect("written");
-    // A key as the QMC makes it: RSA, and in PKCS#1.
-    openssl(folder, "req -newkey rsa:2048 -nodes -keyout rsa.p8 -out rsa.csr -subj /CN=QlikClient");
-    // Without an extension openssl makes X.509 version 1, and the QMC does not.
-    fs::write(
-        fixture.path("client.ext"),
-        "keyUsage = digitalSignature
-",
-    )
-    .expect("written");
-    openssl(
-        folder,
-        "x509 -req -in rsa.csr -CA root.pem -CAkey ca_key.pem -CAcreateserial -days 300 -extfile client.ext -out client.pem",
-    );
-    openssl(folder, "rsa -traditional -in rsa.p8 -out client_key.pem");
-    assert!(
-        fs::read_to_string(fixture.path("client_key.pem"))
-            .expect("PEM")
-            .contains("BEGIN RSA PRIVATE KEY")
-    );
-    accepted(&fixture);
-    fs::copy(fixture.path("client_key.pem"), fixture.path("plain.pem")).expect("copied");
-    let mut forms = vec![
-        "pkcs8 -topk8 -in plain.pem -v2 aes-128-cbc".to_owned(),
-        "pkcs8 -topk8 -in plain.pem -v2 aes-256-cbc -v2prf hmacWithSHA256".to_owned(),
-        "pkcs8 -topk8 -in plain.pem -v2 aes-256-cbc -v2prf hmacWithSHA1".to_owned(),
-        "pkcs8 -topk8 -in plain.pem -v2 des3".to_owned(),
-    ];
-    forms.extend(
-        ["aes128", "aes192", "aes256", "des3"]
-            .map(|cipher| format!("rsa -traditional -in plain.pem -{cipher}")),
-    );
-    for form in forms {
-        openssl(folder, &format!("{form} -passout pass:hunter2 -out client_key.pem"));
-        assert_eq!(once_with_passphrase(&fixture, Some("hunter2")).code, Some(0), "{form}");
-        for (passphrase, words) in [(Some("wrong-one"), "does not open"), (None, "none is given")] {
-            let run = once_with_passphrase(&fixture, passphrase);
-            assert_eq!(run.code, Some(78), "{form}");
-            assert!(
-                run.stderr.contains(words) && run.stderr.contains("QLIK_SESSIONS_KEY_PASSPHRASE"),
-                "{form}: {}",
-                run.stderr
-            );
-        }
-    }
-    // From the file, too.
-    fixture.edit("clientCertPassphrase: null", "clientCertPassphrase: hunter2");
-    assert_eq!(once_with_passphrase(&fixture, None).code, Some(0));
-}
-
-#[test]
-fn pkcs12_serves_in_place_of_the_pair() {
-    if !openssl_3("pkcs12_serves_in_place_of_the_pair") {
-        return;
-    }
-    let fixture = site(&Shape::default(), "localhost", "");
-    let folder = fixture.folder.path();
-    fixture.edit("clientCert: client.pem", "clientCert: client.pfx");
-    fixture.edit("clientCertKey: client_key.pem", "clientCertKey: null");
-    let export = "pkcs12 -export -in client.pem -inkey client_key.pem -certfile root.pem -passout pass:hunter2 -out client.pfx";
-    for form in [export.to_owned(), format!("{export} -legacy")] {
-        openssl(folder, &form);
-        assert_eq!(once_with_passphrase(&fixture, Some("hunter2")).code, Some(0), "{form}");
-        let run = once_with_passphrase(&fixture, Some("wrong-one"));
-        assert_eq!(run.code, Some(78));
-        assert!(run.stderr.contains("does not open"), "{}", run.stderr);
-    }
-    openssl(folder, "x509 -in root.pem -outform der -out root.cer");
-    fixture.edit("root.pem", "root.cer");
-    assert_eq!(
-        once_with_passphrase(&fixture, Some("hunter2")).code,
-        Some(0),
-        "a root as Windows exports it"
-    );
-}
-
 #[test]
 fn files_that_are_mixed_up_say_how_to_mend_it() {
     let fixture = site(&Shape::default(), "localhost", "");
@@ -347,56 +175,6 @@ fn a_key_that_everyone_may_read_is_warned_of() {
     fs::set_permissions(fixture.path("client_key.pem"), fs::Permissions::from_mode(0o640))
         .expect("changed");
     assert!(!accepted(&fixture).stderr.contains("everyone"));
-}
-
-/// A TLS server that is not ours, on the fixture's port.
-fn s_server(fixture: &Fixture, arguments: &[&str]) -> Backend {
-    fixture.site.certificates().write_all_to(fixture.folder.path()).expect("written");
-    let port = free_port();
-    let mut command = Command::new("openssl");
-    command
-        .current_dir(fixture.folder.path())
-        .args([
-            "s_server",
-            "-accept",
-            &format!("127.0.0.1:{port}"),
-            "-cert",
-            "server.pem",
-            "-key",
-            "server_key.pem",
-            "-www",
-        ])
-        .args(arguments)
-        .stdin(Stdio::null());
-    let old = fixture.site.address("sense1").port();
-    fixture.edit(&format!("localhost:{old}"), &format!("localhost:{port}"));
-    let server = Backend::start(command, &fixture.path("s_server.log"));
-    wait_until("the server", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
-    server
-}
-
-#[test]
-fn a_server_with_old_cipher_suites_only_is_named_as_that() {
-    if !openssl_3("a_server_with_old_cipher_suites_only_is_named_as_that") {
-        return;
-    }
-    let fixture = site(&Shape::default(), "localhost", "");
-    let _server = s_server(
-        &fixture,
-        &["-tls1_2", "-cipher", "ECDHE-ECDSA-AES256-SHA384:ECDHE-ECDSA-AES256-SHA"],
-    );
-    refused(&fixture, "tls_error", &["Windows Server 2012"]);
-}
-
-#[test]
-fn tls_1_2_alone_is_enough() {
-    if !openssl_3("tls_1_2_alone_is_enough") {
-        return;
-    }
-    let fixture = site(&Shape::default(), "localhost", "");
-    let _server = s_server(&fixture, &["-tls1_2"]);
-    // What answers is a web page; but TLS came about.
-    refused(&fixture, "login_page", &["4243"]);
 }
 
 #[test]

@@ -158,3 +158,24 @@ fn a_key_is_needed_and_must_not_be_short() {
         texts(&of_kind(&from_environment, "session"), "user_id")
     );
 }
+
+/// Also an answer that is refused must not bring a name into event or log.
+#[test]
+fn what_is_wrong_with_an_answer_is_told_without_names() {
+    let fixture = Fixture::new(&[("sense1", &["/"])], "    userIds: omit");
+    for body in [
+        r#"["goran"]"#,
+        r#"[{"UserDirectory":"LAB","UserId":["goran"],"SessionId":"s1"}]"#,
+        r#"[{"UserDirectory":"LAB","UserId":"u","SessionId":"s1"}, "goran, expected"]"#,
+        r#""goran""#,
+    ] {
+        fixture.site.set_body("sense1", "/", body.as_bytes().to_vec());
+        let run = run(&fixture, "once", None);
+        let error = of_kind(&run.events(), "poll_error")[0].clone();
+        assert!(
+            error["message"].as_str().is_some_and(|text| text.contains("expected a")),
+            "{error}"
+        );
+        assert!(!run.stdout.contains("goran") && !run.stderr.contains("goran"), "{}", run.stderr);
+    }
+}

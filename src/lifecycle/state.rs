@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Known;
-use crate::{events::SessionKeys, files, target::Target};
+use crate::{events::SessionKeys, files, json, target::Target};
 
 const FORMAT: &str = "qlik-sessions state";
 const VERSION: u32 = 1;
@@ -235,8 +235,8 @@ fn decode(bytes: &[u8]) -> Result<(String, Saved), String> {
             head.version
         ));
     }
-    let document: Document<'_> =
-        serde_json::from_slice(bytes).map_err(|error| format!("is damaged ({error})"))?;
+    let document: Document<'_> = serde_json::from_slice(bytes)
+        .map_err(|error| format!("is damaged ({})", json::complaint(&error)))?;
     let targets = document
         .targets
         .iter()

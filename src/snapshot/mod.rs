@@ -20,6 +20,7 @@ pub use users::{People, Person, UserName};
 
 use crate::{
     config::{Config, ExcludedUser},
+    json,
     proxy::{Category, Failure},
 };
 
@@ -105,10 +106,11 @@ impl Body {
         if text.trim_ascii().is_empty() {
             return Err(invalid(&"it is empty"));
         }
-        let mut json = serde_json::Deserializer::from_str(text);
-        let snapshot = json.deserialize_seq(SessionList(rules)).map_err(|error| invalid(&error))?;
-        json.end().map_err(|error| invalid(&error))?;
-        Ok(snapshot)
+        let mut list = serde_json::Deserializer::from_str(text);
+        let snapshot = list.deserialize_seq(SessionList(rules));
+        snapshot
+            .and_then(|snapshot| list.end().map(|()| snapshot))
+            .map_err(|error| invalid(&json::complaint(&error)))
     }
 }
 
@@ -119,6 +121,7 @@ fn invalid(error: &dyn fmt::Display) -> Failure {
 
 /// A session as the proxy tells it; unknown fields are passed over.
 #[derive(Deserialize)]
+#[serde(expecting = "a session with SessionId, UserDirectory and UserId")]
 struct Told<'a> {
     #[serde(rename = "SessionId", borrow)]
     session_id: Text<'a>,

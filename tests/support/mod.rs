@@ -293,28 +293,6 @@ pub fn read_all(mut stdout: ChildStdout) -> String {
     text
 }
 
-/// Whether a program is installed; says loudly when a test is skipped for it.
-pub fn installed(program: &str, test: &str) -> bool {
-    let paths = std::env::var_os("PATH").unwrap_or_default();
-    let extra = [PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")];
-    let found =
-        std::env::split_paths(&paths).chain(extra).any(|folder| is_program(&folder, program));
-    if !found {
-        skipped(test, &format!("`{program}` is not installed"));
-    }
-    found
-}
-
-/// Says that a test is skipped, past the test runner's capture, which hides
-/// what passing tests print.
-pub fn skipped(test: &str, why: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "SKIPPED {test}: {why}");
-}
-
-fn is_program(folder: &Path, program: &str) -> bool {
-    folder.join(program).is_file() || folder.join(format!("{program}.exe")).is_file()
-}
-
 /// Checks events against the schema that the program prints.
 pub fn assert_valid(events: &[Value]) {
     let schema = Finished::of({

@@ -1,11 +1,5 @@
 //! The shipped Vector configuration, run by a real Vector where one is installed.
 
-#![cfg(unix)]
-
-#[path = "support/capture.rs"]
-mod capture;
-mod support;
-
 use std::{
     collections::BTreeMap,
     fs,
@@ -15,13 +9,51 @@ use std::{
     time::{Duration, Instant},
 };
 
-use capture::Capture;
-use serde_json::Value;
-use support::{
-    Backend, Fixture, free_port, get, installed, named_sessions, sessions, texts, wait_for_end,
-    wait_until, whole_lines,
+use crate::{
+    Test,
+    capture::Capture,
+    support::{
+        Backend, Fixture, free_port, get, named_sessions, sessions, texts, wait_for_end,
+        wait_until, whole_lines,
+    },
 };
+use serde_json::Value;
 use tempfile::TempDir;
+
+/// The tests, and the programs that each needs.
+pub const TESTS: &[Test] = &[
+    Test::new(
+        "the_base_and_each_output_are_valid_without_warnings",
+        &["vector"],
+        the_base_and_each_output_are_valid_without_warnings,
+    ),
+    Test::new("vectors_own_unit_tests_pass", &["vector"], vectors_own_unit_tests_pass),
+    Test::new(
+        "every_event_reaches_every_backend_once",
+        &["vector"],
+        every_event_reaches_every_backend_once,
+    ),
+    Test::new(
+        "lines_that_are_no_events_are_kept_and_harm_nothing",
+        &["vector"],
+        lines_that_are_no_events_are_kept_and_harm_nothing,
+    ),
+    Test::new(
+        "butler_sos_queries_of_influxdb_answer_the_same_numbers",
+        &["vector", "influxd"],
+        butler_sos_queries_of_influxdb_answer_the_same_numbers,
+    ),
+    Test::new(
+        "prometheus_sees_no_false_and_no_old_count",
+        &["vector", "prometheus"],
+        prometheus_sees_no_false_and_no_old_count,
+    ),
+    Test::new(
+        "mqtt_messages_come_at_butler_sos_topics",
+        &["vector", "mosquitto", "mosquitto_sub"],
+        mqtt_messages_come_at_butler_sos_topics,
+    ),
+];
 
 fn shipped() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("vector")
@@ -38,11 +70,7 @@ fn outputs() -> Vec<String> {
     names
 }
 
-#[test]
 fn the_base_and_each_output_are_valid_without_warnings() {
-    if !installed("vector", "the_base_and_each_output_are_valid_without_warnings") {
-        return;
-    }
     for name in outputs() {
         let output = Command::new("vector")
             .args(["validate", "--no-environment", "--deny-warnings"])
@@ -56,11 +84,7 @@ fn the_base_and_each_output_are_valid_without_warnings() {
     }
 }
 
-#[test]
 fn vectors_own_unit_tests_pass() {
-    if !installed("vector", "vectors_own_unit_tests_pass") {
-        return;
-    }
     let mut command = Command::new("vector");
     command.arg("test").arg(shipped().join("qlik-sessions.yaml"));
     for name in outputs() {
@@ -188,11 +212,7 @@ fn ids(events: &[&Value]) -> Vec<String> {
     texts(events, "event_id")
 }
 
-#[test]
 fn every_event_reaches_every_backend_once() {
-    if !installed("vector", "every_event_reaches_every_backend_once") {
-        return;
-    }
     let fixture =
         Fixture::new(&[("sense1", &["/", "/sales"]), ("sense2", &["/"])], "    attributes: true");
     fixture.site.set_sessions("sense1", "/", &sessions(30));
@@ -424,11 +444,7 @@ fn scrape(address: &str) -> String {
         .join("\n")
 }
 
-#[test]
 fn lines_that_are_no_events_are_kept_and_harm_nothing() {
-    if !installed("vector", "lines_that_are_no_events_are_kept_and_harm_nothing") {
-        return;
-    }
     let fixture = Fixture::new(&[("sense1", &["/"])], "");
     fixture.site.set_sessions("sense1", "/", &sessions(1));
     let script = fixture.path("noisy.sh");
@@ -460,12 +476,7 @@ fn encoded(query: &str) -> String {
     percent_encoding::utf8_percent_encode(query, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
-#[test]
 fn butler_sos_queries_of_influxdb_answer_the_same_numbers() {
-    let test = "butler_sos_queries_of_influxdb_answer_the_same_numbers";
-    if !installed("vector", test) || !installed("influxd", test) {
-        return;
-    }
     let fixture = Fixture::new(&[("sense1", &["/", "/sales"]), ("sense2", &["/sales"])], "");
     fixture.site.set_sessions("sense1", "/", &sessions(5));
     let mut people = sessions(3);
@@ -535,12 +546,7 @@ fn butler_sos_queries_of_influxdb_answer_the_same_numbers() {
     assert_eq!(ids["results"][0]["series"][0]["values"][0][1], "od, d=\"q\\");
 }
 
-#[test]
 fn prometheus_sees_no_false_and_no_old_count() {
-    let test = "prometheus_sees_no_false_and_no_old_count";
-    if !installed("vector", test) || !installed("prometheus", test) {
-        return;
-    }
     let fixture = Fixture::new(&[("sense1", &["/"])], "");
     fixture.site.set_sessions("sense1", "/", &sessions(4));
     let (exporter, port) = (free_port(), free_port());
@@ -591,15 +597,7 @@ fn prometheus_sees_no_false_and_no_old_count() {
     let _ = Command::new("pkill").args(["-KILL", "-P", &vector.child.id().to_string()]).status();
 }
 
-#[test]
 fn mqtt_messages_come_at_butler_sos_topics() {
-    let test = "mqtt_messages_come_at_butler_sos_topics";
-    if !installed("vector", test)
-        || !installed("mosquitto", test)
-        || !installed("mosquitto_sub", test)
-    {
-        return;
-    }
     let fixture = Fixture::new(&[("sense1", &["/", "/sales"])], "");
     // More than Vector's default packet of 10 KiB.
     fixture.site.set_sessions("sense1", "/sales", &sessions(2_000));

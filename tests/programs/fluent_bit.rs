@@ -1,12 +1,6 @@
 //! The shipped Fluent Bit configuration, run by a real Fluent Bit where one is
 //! installed.
 
-#![cfg(unix)]
-
-#[path = "support/capture.rs"]
-mod capture;
-mod support;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -15,14 +9,39 @@ use std::{
     time::Duration,
 };
 
-use capture::Capture;
+use crate::{
+    Test,
+    capture::Capture,
+    support::{Fixture, free_port, get, of_kind, sessions, wait_for_end, wait_until, whole_lines},
+};
 use qlik_sessions::site::Fault;
 use serde_json::Value;
-use support::{
-    Fixture, free_port, get, installed, of_kind, sessions, wait_for_end, wait_until, whole_lines,
-};
 
 const STATE: &str = "    stateFile: state.json";
+
+/// The tests, and the programs that each needs.
+pub const TESTS: &[Test] = &[
+    Test::new(
+        "each_configuration_passes_the_dry_run",
+        &["fluent-bit"],
+        each_configuration_passes_the_dry_run,
+    ),
+    Test::new(
+        "every_event_arrives_once_with_its_id_and_time",
+        &["fluent-bit"],
+        every_event_arrives_once_with_its_id_and_time,
+    ),
+    Test::new(
+        "an_outage_is_told_and_the_end_leaves_no_orphan",
+        &["fluent-bit"],
+        an_outage_is_told_and_the_end_leaves_no_orphan,
+    ),
+    Test::new(
+        "influxdb_and_prometheus_get_flat_records",
+        &["fluent-bit"],
+        influxdb_and_prometheus_get_flat_records,
+    ),
+];
 
 fn shipped() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fluent-bit")
@@ -126,11 +145,7 @@ impl Drop for FluentBit<'_> {
     }
 }
 
-#[test]
 fn each_configuration_passes_the_dry_run() {
-    if !installed("fluent-bit", "each_configuration_passes_the_dry_run") {
-        return;
-    }
     let fixture = Fixture::new(&[("sense1", &["/"])], STATE);
     for name in outputs() {
         let config = placed(&fixture, &[&name], &[]);
@@ -160,11 +175,7 @@ fn once_each<'a>(ids: impl Iterator<Item = &'a str>, what: &str) -> BTreeSet<Str
     seen
 }
 
-#[test]
 fn every_event_arrives_once_with_its_id_and_time() {
-    if !installed("fluent-bit", "every_event_arrives_once_with_its_id_and_time") {
-        return;
-    }
     for count in [100, 10_000] {
         let fixture = Fixture::new(&[("sense1", &["/", "/sales"])], STATE);
         fixture.site.set_sessions("sense1", "/", &sessions(count));
@@ -251,11 +262,7 @@ fn every_event_arrives_once_with_its_id_and_time() {
     }
 }
 
-#[test]
 fn an_outage_is_told_and_the_end_leaves_no_orphan() {
-    if !installed("fluent-bit", "an_outage_is_told_and_the_end_leaves_no_orphan") {
-        return;
-    }
     let fixture = Fixture::new(&[("sense1", &["/"])], STATE);
     fixture.site.set_fault("sense1", "/", Some(Fault::NoAnswer));
     let mut fluent_bit = FluentBit::start(&fixture, &["file"], &[]);
@@ -276,11 +283,7 @@ fn an_outage_is_told_and_the_end_leaves_no_orphan() {
     });
 }
 
-#[test]
 fn influxdb_and_prometheus_get_flat_records() {
-    if !installed("fluent-bit", "influxdb_and_prometheus_get_flat_records") {
-        return;
-    }
     let fixture = Fixture::new(&[("sense1", &["/", "/sales"])], STATE);
     fixture.site.set_sessions("sense1", "/", &sessions(3));
     fixture.site.set_fault("sense1", "/sales", Some(Fault::Status(503)));

@@ -1,0 +1,83 @@
+//! Tests that need programs which are not everywhere: agents, databases,
+//! openssl. Where one is missing, its tests are told in a line of their own, and
+//! counted as ignored, never as passed.
+
+#[path = "../support/certified.rs"]
+mod certified;
+#[path = "../support/mod.rs"]
+mod support;
+
+// They start the agents by shell scripts and end them by signals.
+#[cfg(unix)]
+mod capture;
+#[cfg(unix)]
+mod fluent_bit;
+mod openssl;
+#[cfg(unix)]
+mod vector;
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+use libtest_mimic::{Arguments, Trial};
+
+/// A test, and the programs that it needs.
+struct Test {
+    name: &'static str,
+    needs: &'static [&'static str],
+    run: fn(),
+}
+
+impl Test {
+    const fn new(name: &'static str, needs: &'static [&'static str], run: fn()) -> Self {
+        Self { name, needs, run }
+    }
+
+    fn trial(&self) -> Trial {
+        let missing = self.needs.iter().find_map(|program| missing(program));
+        if let Some(why) = &missing {
+            eprintln!("SKIPPED {}: {why}", self.name);
+        }
+        let run = self.run;
+        Trial::test(self.name, move || {
+            run();
+            Ok(())
+        })
+        .with_ignored_flag(missing.is_some())
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    #[cfg(unix)]
+    let tests = [openssl::TESTS, vector::TESTS, fluent_bit::TESTS];
+    #[cfg(not(unix))]
+    let tests = [openssl::TESTS];
+    let trials = tests.into_iter().flatten().map(Test::trial).collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Why a program cannot be used; none where it can.
+fn missing(program: &str) -> Option<String> {
+    let paths = env::var_os("PATH").unwrap_or_default();
+    let extra = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    if !env::split_paths(&paths).chain(extra).any(|folder| is_program(&folder, program)) {
+        return Some(format!("`{program}` is not installed"));
+    }
+    (program == "openssl" && !openssl_is_3()).then(|| "`openssl` is not OpenSSL 3".to_owned())
+}
+
+fn is_program(folder: &Path, program: &str) -> bool {
+    folder.join(program).is_file() || folder.join(format!("{program}.exe")).is_file()
+}
+
+/// LibreSSL, which macOS calls openssl, makes other files.
+fn openssl_is_3() -> bool {
+    Command::new("openssl")
+        .arg("version")
+        .output()
+        .is_ok_and(|output| output.stdout.starts_with(b"OpenSSL 3"))
+}
