@@ -284,7 +284,7 @@ impl PolledTarget {
         let answer = server.sessions(&self.target.virtual_proxy, requests, time.deadline).await;
         let duration_ms = time.elapsed_ms();
         let mut body = match answer {
-            Ok(answer) => Body::new(answer.body),
+            Ok(answer) => Body::new(answer.body).expecting(self.known.len()),
             Err(failure) => return self.failed(failure, settings, time, output).await,
         };
         let facts = SummaryFacts {

@@ -83,12 +83,22 @@ impl Rules {
 
 /// An answer's body, which lends its texts to a [`Snapshot`].
 #[derive(Debug)]
-pub struct Body(Vec<u8>);
+pub struct Body {
+    bytes: Vec<u8>,
+    /// Sessions to make room for.
+    expected: usize,
+}
 
 impl Body {
     /// Takes a body as it came.
     pub fn new(bytes: Vec<u8>) -> Self {
-        Self(bytes)
+        Self { bytes, expected: 0 }
+    }
+
+    /// Makes room for as many sessions as the answer before held.
+    #[must_use]
+    pub fn expecting(self, sessions: usize) -> Self {
+        Self { expected: sessions, ..self }
     }
 
     /// Reads the list of sessions.
@@ -98,16 +108,16 @@ impl Body {
     /// entry spoils the whole answer: a count without it would be false.
     pub fn read(&mut self, rules: &Rules) -> Result<Snapshot<'_>, Failure> {
         const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-        if self.0.starts_with(BYTE_ORDER_MARK) {
-            self.0.drain(..BYTE_ORDER_MARK.len());
+        if self.bytes.starts_with(BYTE_ORDER_MARK) {
+            self.bytes.drain(..BYTE_ORDER_MARK.len());
         }
-        repair::lone_surrogates(&mut self.0);
-        let text = std::str::from_utf8(&self.0).map_err(|error| invalid(&error))?;
+        repair::lone_surrogates(&mut self.bytes);
+        let text = std::str::from_utf8(&self.bytes).map_err(|error| invalid(&error))?;
         if text.trim_ascii().is_empty() {
             return Err(invalid(&"it is empty"));
         }
         let mut list = serde_json::Deserializer::from_str(text);
-        let snapshot = list.deserialize_seq(SessionList(rules));
+        let snapshot = list.deserialize_seq(SessionList { rules, expected: self.expected });
         snapshot
             .and_then(|snapshot| list.end().map(|()| snapshot))
             .map_err(|error| invalid(&json::complaint(&error)))
@@ -138,7 +148,10 @@ struct Told<'a> {
 #[serde(transparent)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-struct SessionList<'r>(&'r Rules);
+struct SessionList<'r> {
+    rules: &'r Rules,
+    expected: usize,
+}
 
 impl<'de> Visitor<'de> for SessionList<'_> {
     type Value = Snapshot<'de>;
@@ -148,9 +161,10 @@ impl<'de> Visitor<'de> for SessionList<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Snapshot<'de>, A::Error> {
-        let mut snapshot = Snapshot::default();
+        let sessions = Vec::with_capacity(self.expected);
+        let mut snapshot = Snapshot { sessions, ..Snapshot::default() };
         while let Some(told) = list.next_element::<Told<'de>>()? {
-            snapshot.add(told, self.0);
+            snapshot.add(told, self.rules);
         }
         Ok(snapshot)
     }
@@ -159,12 +173,10 @@ impl<'de> Visitor<'de> for SessionList<'_> {
 impl<'a> Snapshot<'a> {
     /// The distinct users in order, where users are named.
     pub fn users(&self) -> Option<Vec<UserName<'_>>> {
-        let first = self.sessions.iter().filter(|session| session.first_of_user);
-        let mut users: Vec<UserName<'_>> = first
-            .map(|session| {
-                Some(UserName::new(&session.user_directory, session.user_id.as_deref()?))
-            })
-            .collect::<Option<_>>()?;
+        let mut users = Vec::with_capacity(self.people.len());
+        for session in self.sessions.iter().filter(|session| session.first_of_user) {
+            users.push(UserName::new(&session.user_directory, session.user_id.as_deref()?));
+        }
         users.sort_unstable();
         Some(users)
     }
