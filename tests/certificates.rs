@@ -5,7 +5,13 @@
 mod certified;
 mod support;
 
-use std::{fs, net::IpAddr, thread, time::Duration};
+use std::{
+    fs,
+    io::Write,
+    net::{IpAddr, TcpListener, TcpStream},
+    thread,
+    time::Duration,
+};
 
 use certified::{accepted, refused, site};
 use qlik_sessions::site::{Certificates, Shape, Site};
@@ -177,21 +183,30 @@ fn a_key_that_everyone_may_read_is_warned_of() {
     assert!(!accepted(&fixture).stderr.contains("everyone"));
 }
 
+/// Makes the fixture's server one that does this with each connection.
+fn serve(fixture: &Fixture, answer: fn(TcpStream)) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    thread::spawn(move || listener.incoming().map_while(Result::ok).for_each(answer));
+    let old = fixture.site.address("sense1").port();
+    fixture.edit(&format!("localhost:{old}"), &format!("localhost:{port}"));
+}
+
 #[test]
 fn a_port_without_tls_is_named_as_that() {
     let fixture = site(&Shape::default(), "localhost", "");
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-    let port = listener.local_addr().expect("an address").port();
-    thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            use std::io::Write;
-            let _ = (&stream).write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
-            thread::sleep(Duration::from_millis(200));
-        }
+    serve(&fixture, |mut stream| {
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+        thread::sleep(Duration::from_millis(200));
     });
-    let old = fixture.site.address("sense1").port();
-    fixture.edit(&format!("localhost:{old}"), &format!("localhost:{port}"));
     refused(&fixture, "tls_error", &["does not speak TLS", "4243"]);
+}
+
+#[test]
+fn a_server_that_closes_the_connection_at_once_may_be_restarting() {
+    let fixture = site(&Shape::default(), "localhost", "");
+    serve(&fixture, drop);
+    refused(&fixture, "connection_reset", &["closed the connection", "restarting"]);
 }
 
 #[test]

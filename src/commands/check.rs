@@ -133,11 +133,12 @@ fn unusable(problem: FileProblem) -> Finding {
     Finding::error(Step::Certificates, text).hint(problem.hint)
 }
 
-/// A certificate's owner, CA and end.
+/// A certificate's names, CA and end.
 fn certificate(kind: &str, facts: &CertificateFacts) -> Finding {
+    let names = facts.names();
     let text = format!(
         "{kind} {}, signed by {}, good until {}",
-        facts.subject.as_deref().unwrap_or("without a name"),
+        if names.is_empty() { "without a name".to_owned() } else { names.join(", ") },
         facts.issuer,
         facts.not_after.strftime("%Y-%m-%d")
     );

@@ -12,8 +12,7 @@ use crate::target::{Server, VirtualProxy};
 pub const BODY_START_BYTES: usize = 4_096;
 /// How much of it is shown, in bytes.
 const SHOWN_BYTES: usize = 200;
-const UNREACHABLE: &str =
-    "is the server up, and does a firewall let this machine through to the port?";
+const UNREACHABLE: &str = "is the server up, is its proxy service still starting, and does a firewall let this machine through to the port? `qlik-sessions check` shows how far a connection comes";
 /// How the proxy refuses a request whose keys differ.
 const XSRF_TEXT: &str = "XSRF prevention check failed";
 
@@ -27,21 +26,19 @@ pub struct HostNotFound {
     pub error: io::Error,
 }
 
-/// The first error of type `T` among an error's causes. An `io::Error` hides
-/// the error that it wraps from `source`, so it is looked into.
+/// The innermost error of type `T` among an error's causes: libraries wrap
+/// what they were told, also into an error of the same type that says less. An
+/// `io::Error` hides the error that it wraps from `source`, so it is looked into.
 fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    let mut found = None;
     let mut next = Some(error);
     while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<T>() {
-            return Some(found);
-        }
+        found = error.downcast_ref::<T>().or(found);
         let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if let Some(found) = wrapped.and_then(|wrapped| cause::<T>(wrapped)) {
-            return Some(found);
-        }
+        found = wrapped.and_then(|wrapped| cause::<T>(wrapped)).or(found);
         next = error.source();
     }
-    None
+    found
 }
 
 /// The last cause: what happened, without who told it.
@@ -116,7 +113,7 @@ pub fn connection_failure(error: &io::Error, server: &Server) -> Failure {
 
 fn closed_early(words: String, server: &Server) -> Failure {
     Failure::new(Category::ConnectionReset, format!("{} closed the connection: {words}", server.proxy.configured))
-        .hint("is the proxy service restarting, or does something between this machine and it break connections off?")
+        .hint("is the proxy service restarting, or does something between this machine and it break connections off? Some servers do so where they do not accept the client certificate: was it exported from this site's QMC?")
 }
 
 fn host_not_found(error: &HostNotFound) -> Failure {

@@ -129,7 +129,7 @@ fn pkcs12_serves_in_place_of_the_pair() {
     fixture.edit("clientCert: client.pem", "clientCert: client.pfx");
     fixture.edit("clientCertKey: client_key.pem", "clientCertKey: null");
     let export = "pkcs12 -export -in client.pem -inkey client_key.pem -certfile root.pem -passout pass:hunter2 -out client.pfx";
-    for form in [export.to_owned(), format!("{export} -legacy")] {
+    for form in ["", " -legacy", " -nomac"].map(|option| format!("{export}{option}")) {
         openssl(folder, &form);
         assert_eq!(once_with_passphrase(&fixture, Some("hunter2")).code, Some(0), "{form}");
         let run = once_with_passphrase(&fixture, Some("wrong-one"));

@@ -270,12 +270,14 @@ fn pkcs12(path: &Path, bytes: &[u8], files: &CertificateFiles) -> Result<ChainAn
     let store =
         KeyStore::from_pkcs12(bytes, passphrase, Pkcs12ImportPolicy::Relaxed).map_err(|error| {
             use encrypted::Trouble;
+            use p12_keystore::error::Error;
             match error {
-                p12_keystore::error::Error::MacError(_) if files.passphrase.is_none() => {
-                    key_problem(path, &Trouble::PassphraseMissing)
-                }
-                p12_keystore::error::Error::MacError(_) => {
-                    key_problem(path, &Trouble::WrongPassphrase)
+                // A file without a MAC shows a wrong passphrase only when it is opened.
+                Error::MacError(_) | Error::Pkcs5Error(_) | Error::UnpadError => {
+                    let missing = files.passphrase.is_none();
+                    let trouble =
+                        if missing { Trouble::PassphraseMissing } else { Trouble::WrongPassphrase };
+                    key_problem(path, &trouble)
                 }
                 error => FileProblem::new(
                     path,
