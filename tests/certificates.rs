@@ -158,7 +158,11 @@ fn files_that_are_mixed_up_say_how_to_mend_it() {
     };
     fs::write(fixture.path("client.pem"), &key).expect("written");
     fs::write(fixture.path("client_key.pem"), &client).expect("written");
-    failing(&["holds a private key and no certificate", "swapped"]);
+    failing(&[
+        "holds a private key and no certificate",
+        "clientCertKey holds no private key",
+        "swapped",
+    ]);
     fs::write(fixture.path("client.pem"), &client).expect("written");
     failing(&["clientCertKey holds no private key", "swapped"]);
     let other = tempfile::tempdir().expect("a folder");
@@ -167,7 +171,7 @@ fn files_that_are_mixed_up_say_how_to_mend_it() {
     failing(&["does not belong to the certificate", "one and the same export"]);
     fs::write(fixture.path("client_key.pem"), b"").expect("written");
     fs::write(fixture.path("root.pem"), b"hello").expect("written");
-    failing(&["clientCertKey is empty"]);
+    failing(&["clientCertKey is empty", "clientCertCA holds no valid certificate"]);
 }
 
 #[cfg(unix)]

@@ -21,10 +21,10 @@ use crate::{
     config::Config,
     proxy::{
         ClientSettings, Credentials, ProxyClient,
-        tls::{CertificateFacts, FileProblem, Identity, Roots, files_readable_by_everyone},
+        tls::{CertificateFacts, FileProblem, key_that_everyone_may_read},
     },
     snapshot::{Body, Rules},
-    target::{CertificateFiles, Server, Target},
+    target::{Server, Target},
 };
 
 /// Qlik Sense lets a user hold so many sessions in parallel, and refuses the next.
@@ -47,9 +47,9 @@ pub fn run(args: &CheckArgs) -> Result<Exit, CommandError> {
         }
     };
     report_config(&config, &mut report)?;
-    let usable = report_certificates(&config, &mut report)?;
+    let credentials = report_certificates(&config, &mut report)?;
     let runtime = runtime()?;
-    let result = runtime.block_on(check_servers(&config, &usable, &mut report));
+    let result = runtime.block_on(check_servers(&config, &credentials, &mut report));
     runtime.shutdown_background();
     result?;
     report.end()?;
@@ -77,41 +77,29 @@ fn report_config(config: &Config, report: &mut Report) -> Result<(), CommandErro
 }
 
 /// Checks each certificate set; answers those that can be used.
-fn report_certificates(
-    config: &Config,
-    report: &mut Report,
-) -> Result<HashSet<CertificateFiles>, CommandError> {
+fn report_certificates(config: &Config, report: &mut Report) -> Result<Credentials, CommandError> {
+    let mut credentials = Credentials::default();
     let mut seen = HashSet::new();
-    let mut usable = HashSet::new();
     for server in config.servers() {
         let files = &server.tls.files;
-        if !seen.insert(files.clone()) {
+        if !seen.insert(files) {
             continue;
         }
         report.heading(&format!("Certificates {}", files.client_cert.display()))?;
-        let identity = match Identity::load(files) {
-            Ok(identity) => {
-                report.add(certificate("client certificate", identity.certificate()))?;
-                true
-            }
-            Err(problem) => {
-                report.add(unusable(problem))?;
-                false
-            }
-        };
-        let roots = match files.ca.as_ref().map(|_| Roots::load(files)).transpose() {
-            Ok(roots) => {
-                for root in roots.iter().flat_map(Roots::certificates) {
+        match credentials.add(files) {
+            Ok(set) => {
+                report.add(certificate("client certificate", set.identity.certificate()))?;
+                for root in set.roots.iter().flat_map(|roots| roots.certificates()) {
                     report.add(certificate("root certificate", root))?;
                 }
-                true
             }
-            Err(problem) => {
-                report.add(unusable(problem))?;
-                false
+            Err(problems) => {
+                for problem in problems {
+                    report.add(unusable(problem))?;
+                }
             }
-        };
-        for path in files_readable_by_everyone(files) {
+        }
+        if let Some(path) = key_that_everyone_may_read(files) {
             report.add(
                 Finding::warning(
                     Step::Certificates,
@@ -120,11 +108,8 @@ fn report_certificates(
                 .hint(format!("chmod 600 {}", path.display())),
             )?;
         }
-        if identity && roots {
-            usable.insert(files.clone());
-        }
     }
-    Ok(usable)
+    Ok(credentials)
 }
 
 /// A file that cannot be used.
@@ -163,7 +148,7 @@ fn certificate(kind: &str, facts: &CertificateFacts) -> Finding {
 
 async fn check_servers(
     config: &Config,
-    usable: &HashSet<CertificateFiles>,
+    credentials: &Credentials,
     report: &mut Report,
 ) -> Result<(), CommandError> {
     let mut crowd = Crowd::default();
@@ -180,15 +165,9 @@ async fn check_servers(
         }
         let targets: Vec<&Target> =
             config.targets.iter().filter(|target| Arc::ptr_eq(&target.server, server)).collect();
-        if steps::connect(
-            server,
-            usable.contains(&server.tls.files),
-            config.options.timeout,
-            report,
-        )
-        .await?
-        {
-            check_targets(config, server, &targets, &mut crowd, report).await?;
+        let certificates = credentials.get(&server.tls.files);
+        if steps::connect(server, certificates, config.options.timeout, report).await? {
+            check_targets(config, server, credentials, &targets, &mut crowd, report).await?;
         }
     }
     if crowd.targets == 0 {
@@ -202,6 +181,7 @@ async fn check_servers(
 async fn check_targets(
     config: &Config,
     server: &Arc<Server>,
+    credentials: &Credentials,
     targets: &[&Target],
     crowd: &mut Crowd,
     report: &mut Report,
@@ -211,18 +191,9 @@ async fn check_targets(
         max_body_bytes: config.options.max_body_bytes,
         keep_idle: config.options.timeout,
     };
-    let client = Credentials::load(&[(*targets[0]).clone()])
-        .map_err(|error| error.to_string())
-        .and_then(|credentials| {
-            ProxyClient::new(Arc::clone(server), &credentials, settings)
-                .map_err(|error| error.to_string())
-        });
-    let client = match client {
+    let client = match ProxyClient::new(Arc::clone(server), credentials, settings) {
         Ok(client) => client,
-        Err(message) => {
-            report.add(Finding::error(Step::Http, message))?;
-            return Ok(());
-        }
+        Err(problem) => return Ok(report.add(unusable(problem))?),
     };
     let rules = Rules::new(config);
     for target in targets {

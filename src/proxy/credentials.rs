@@ -1,7 +1,10 @@
 //! Certificate sets as loaded from their files. Servers share sets; a set is
 //! loaded once, and again when its files change.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+};
 
 use super::tls::{self, FileProblem, FileStamp, Identity, Roots};
 use crate::target::{CertificateFiles, Target};
@@ -45,17 +48,31 @@ impl Credentials {
         let mut credentials = Self::default();
         let mut problems = Vec::new();
         for target in targets {
-            let files = &target.server.tls.files;
-            if credentials.sets.contains_key(files) {
-                continue;
-            }
-            match load(files) {
-                Ok(set) => drop(credentials.sets.insert(files.clone(), set)),
-                Err(problem) if !problems.contains(&problem) => problems.push(problem),
-                Err(_) => {}
+            match credentials.add(&target.server.tls.files) {
+                Ok(_) => {}
+                // Sets may share files.
+                Err(found) => {
+                    for problem in found {
+                        if !problems.contains(&problem) {
+                            problems.push(problem);
+                        }
+                    }
+                }
             }
         }
+        credentials.sets.keys().for_each(warn_of_readers);
         if problems.is_empty() { Ok(credentials) } else { Err(CredentialsError(problems)) }
+    }
+
+    /// Loads one set, where it is not loaded yet.
+    ///
+    /// # Errors
+    /// What is wrong with its files.
+    pub fn add(&mut self, files: &CertificateFiles) -> Result<&CertificateSet, Vec<FileProblem>> {
+        match self.sets.entry(files.clone()) {
+            Entry::Occupied(set) => Ok(set.into_mut()),
+            Entry::Vacant(place) => Ok(place.insert(load(files)?)),
+        }
     }
 
     /// The set of these files, as last loaded.
@@ -77,11 +94,13 @@ impl Credentials {
                         "the certificates changed on disk and were read again: {}",
                         files.client_cert.display()
                     );
+                    warn_of_readers(files);
                     *set = renewed;
                 }
-                Err(problem) => {
+                Err(problems) => {
                     tracing::warn!(
-                        "the certificates changed on disk; the old ones stay in use, because: {problem}"
+                        "the certificates changed on disk; the old ones stay in use, because {}",
+                        CredentialsError(problems)
                     );
                     set.stamp = stamp;
                 }
@@ -90,18 +109,23 @@ impl Credentials {
     }
 }
 
-fn load(files: &CertificateFiles) -> Result<CertificateSet, FileProblem> {
+fn load(files: &CertificateFiles) -> Result<CertificateSet, Vec<FileProblem>> {
     // Before the files are read: a change while they are read is seen next time.
     let stamp = tls::stamp(files);
-    for path in tls::files_readable_by_everyone(files) {
+    let roots = files.ca.is_some().then(|| Roots::load(files)).transpose();
+    match (Identity::load(files), roots) {
+        (Ok(identity), Ok(roots)) => {
+            Ok(CertificateSet { identity: Arc::new(identity), roots: roots.map(Arc::new), stamp })
+        }
+        (identity, roots) => Err(identity.err().into_iter().flatten().chain(roots.err()).collect()),
+    }
+}
+
+fn warn_of_readers(files: &CertificateFiles) {
+    if let Some(path) = tls::key_that_everyone_may_read(files) {
         tracing::warn!(
             "{} holds a private key and everyone on this machine may read it; `chmod 600` it",
             path.display()
         );
     }
-    Ok(CertificateSet {
-        identity: Arc::new(Identity::load(files)?),
-        roots: files.ca.is_some().then(|| Roots::load(files)).transpose()?.map(Arc::new),
-        stamp,
-    })
 }

@@ -13,7 +13,7 @@ pub mod tls;
 mod xrfkey;
 
 pub use client::{Answer, ClientSettings, ProxyClient};
-pub use credentials::{Credentials, CredentialsError};
+pub use credentials::{CertificateSet, Credentials, CredentialsError};
 pub use explain::{
     connection_failure, no_answer_in_time, no_connection_in_time, no_turn_in_time,
     resolution_failure,

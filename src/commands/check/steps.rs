@@ -12,8 +12,9 @@ use tokio_rustls::TlsConnector;
 use super::report::{Finding, Report, Step};
 use crate::{
     proxy::{
-        Failure, connection_failure, no_answer_in_time, no_connection_in_time, resolution_failure,
-        tls::{self, FileProblem, Identity, Roots, Witness},
+        CertificateSet, Failure, connection_failure, no_answer_in_time, no_connection_in_time,
+        resolution_failure,
+        tls::{self, FileProblem, Witness},
     },
     target::Server,
 };
@@ -21,7 +22,7 @@ use crate::{
 /// Connects to a server; answers whether HTTP is worth a try.
 pub async fn connect(
     server: &Server,
-    certificates: bool,
+    certificates: Option<&CertificateSet>,
     limit: Duration,
     report: &mut Report,
 ) -> io::Result<bool> {
@@ -53,14 +54,14 @@ pub async fn connect(
             return Ok(false);
         }
     };
-    if !certificates {
+    let Some(certificates) = certificates else {
         report.add(
             Finding::error(Step::Tls, "cannot be tried without usable certificates")
                 .hint("mend the certificates first"),
         )?;
         return Ok(false);
-    }
-    let (finding, witness) = match shake_hands(server, stream, limit).await {
+    };
+    let (finding, witness) = match shake_hands(server, certificates, stream, limit).await {
         Ok(Ok((finding, witness))) => (finding, witness),
         Ok(Err((failure, witness))) => (Finding::failure(Step::Tls, failure), witness),
         Err(problem) => {
@@ -110,15 +111,13 @@ type Handshake = Result<(Finding, Witness), (Failure, Witness)>;
 
 async fn shake_hands(
     server: &Server,
+    CertificateSet { identity, roots, .. }: &CertificateSet,
     stream: TcpStream,
     limit: Duration,
 ) -> Result<Handshake, FileProblem> {
-    let files = &server.tls.files;
-    let identity = Identity::load(files)?;
-    let roots = files.ca.as_ref().map(|_| Roots::load(files)).transpose()?;
-    let (config, witness) = tls::client_config(&identity, roots.as_ref(), &server.tls)?;
+    let (config, witness) = tls::client_config(identity, roots.as_deref(), &server.tls)?;
     let name = ServerName::try_from(server.proxy.host.clone()).map_err(|_| FileProblem {
-        path: files.client_cert.clone(),
+        path: server.tls.files.client_cert.clone(),
         message: format!("`{}` is no valid host name", server.proxy.host),
         hint: "use the server's DNS name or address in `userSessions.host`".to_owned(),
     })?;

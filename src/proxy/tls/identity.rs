@@ -55,21 +55,33 @@ impl Identity {
     /// Reads `clientCert` and `clientCertKey`, or a PKCS#12 file that holds both.
     ///
     /// # Errors
-    /// Where a file cannot be read, holds something else, needs another
-    /// passphrase, or key and certificate do not belong together.
-    pub fn load(files: &CertificateFiles) -> Result<Self, FileProblem> {
+    /// What is wrong with each file: it cannot be read, holds something else or
+    /// needs another passphrase; or key and certificate do not belong together.
+    pub fn load(files: &CertificateFiles) -> Result<Self, Vec<FileProblem>> {
         let path = &files.client_cert;
-        let bytes = read(path, "clientCert")?;
-        let (chain, key) = if looks_like_pem(&bytes) {
-            let chain = certificates(path, &bytes, "clientCert")?;
-            (chain, private_key(files)?)
-        } else if X509Certificate::from_der(&bytes).is_ok() {
-            (vec![CertificateDer::from(bytes)], private_key(files)?)
-        } else {
-            pkcs12(path, &bytes, files)?
+        let (chain, key) = match read(path, "clientCert") {
+            Ok(bytes) if is_pkcs12(&bytes) => {
+                pkcs12(path, &bytes, files).map_err(|problem| vec![problem])?
+            }
+            bytes => {
+                let chain = bytes.and_then(|bytes| certificate_chain(path, bytes));
+                match (chain, private_key(files)) {
+                    (Ok(chain), Ok(key)) => (chain, key),
+                    (chain, key) => return Err(chain.err().into_iter().chain(key.err()).collect()),
+                }
+            }
         };
+        Self::new(files, chain, &key).map_err(|problem| vec![problem])
+    }
+
+    fn new(
+        files: &CertificateFiles,
+        chain: Vec<CertificateDer<'static>>,
+        key: &PrivateKeyDer<'static>,
+    ) -> Result<Self, FileProblem> {
+        let path = &files.client_cert;
         let key_path = files.client_key.as_ref().unwrap_or(path);
-        let key = any_supported_type(&key).map_err(|error| {
+        let key = any_supported_type(key).map_err(|error| {
             FileProblem::new(key_path, format!("the private key cannot be used: {error}"), EXPORT)
         })?;
         let certificate = CertificateFacts::from_der(&chain[0]).ok_or_else(|| {
@@ -141,10 +153,10 @@ pub fn stamp(files: &CertificateFiles) -> FileStamp {
     FileStamp(paths.into_iter().flatten().map(of).collect())
 }
 
-/// The files with a private key that everyone on this machine may read.
-pub fn files_readable_by_everyone(files: &CertificateFiles) -> Vec<PathBuf> {
-    let key = files.client_key.as_ref().unwrap_or(&files.client_cert);
-    Some(key).filter(|path| everyone_may_read(path)).cloned().into_iter().collect()
+/// The file with the private key, where everyone on this machine may read it.
+pub fn key_that_everyone_may_read(files: &CertificateFiles) -> Option<&Path> {
+    let key = files.client_key.as_deref().unwrap_or(&files.client_cert);
+    Some(key).filter(|path| everyone_may_read(path))
 }
 
 #[cfg(unix)]
@@ -177,6 +189,24 @@ fn read(path: &Path, key: &str) -> Result<Vec<u8>, FileProblem> {
 
 fn looks_like_pem(bytes: &[u8]) -> bool {
     bytes.windows(11).any(|window| window == b"-----BEGIN ")
+}
+
+/// DER, but no certificate.
+fn is_pkcs12(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&0x30) && X509Certificate::from_der(bytes).is_err()
+}
+
+fn certificate_chain(
+    path: &Path,
+    bytes: Vec<u8>,
+) -> Result<Vec<CertificateDer<'static>>, FileProblem> {
+    if looks_like_pem(&bytes) {
+        certificates(path, &bytes, "clientCert")
+    } else if X509Certificate::from_der(&bytes).is_ok() {
+        Ok(vec![CertificateDer::from(bytes)])
+    } else {
+        Err(FileProblem::new(path, "clientCert is neither PEM, DER nor PKCS#12 (pfx)", EXPORT))
+    }
 }
 
 fn blocks(path: &Path, bytes: &[u8], key: &str) -> Result<Vec<Pem>, FileProblem> {
@@ -259,13 +289,6 @@ fn key_problem(path: &Path, trouble: &encrypted::Trouble) -> FileProblem {
 type ChainAndKey = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 fn pkcs12(path: &Path, bytes: &[u8], files: &CertificateFiles) -> Result<ChainAndKey, FileProblem> {
-    if bytes.first() != Some(&0x30) {
-        return Err(FileProblem::new(
-            path,
-            "clientCert is neither PEM, DER nor PKCS#12 (pfx)",
-            EXPORT,
-        ));
-    }
     let passphrase = files.passphrase.as_ref().map_or("", |passphrase| passphrase.expose());
     let store =
         KeyStore::from_pkcs12(bytes, passphrase, Pkcs12ImportPolicy::Relaxed).map_err(|error| {

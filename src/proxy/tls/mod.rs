@@ -11,5 +11,5 @@ mod version1;
 
 pub use explain::explain;
 pub use facts::CertificateFacts;
-pub use identity::{FileProblem, FileStamp, Identity, Roots, files_readable_by_everyone, stamp};
+pub use identity::{FileProblem, FileStamp, Identity, Roots, key_that_everyone_may_read, stamp};
 pub use verify::{Witness, client_config};
