@@ -169,3 +169,37 @@ fn every_program_gives_what_is_expected() {
     }
     assert!(differing.is_empty(), "not as expected:\n{}", differing.join("\n"));
 }
+
+/// What no mapping names is kept, but cannot be searched for.
+#[test]
+fn the_index_template_maps_every_field() {
+    let read = |path: PathBuf| -> Json {
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        serde_json::from_str(&text).expect("JSON")
+    };
+    let template = read(vector().join("outputs/elasticsearch-index-template.json"));
+    let mappings = &template["template"]["mappings"];
+    // Elasticsearch knows true, false, runtime and strict; false keeps a mapping from growing.
+    assert_eq!(mappings["dynamic"], false);
+    let documents = read(vector().join("vrl-tests/expected/elasticsearch.qlik_sessions_ecs.json"));
+    let documents = documents.as_array().expect("a list");
+    assert!(documents.len() > 6);
+    let unmapped: Vec<String> =
+        documents.iter().flat_map(|document| unmapped(document, &mappings["properties"], "")).collect();
+    assert!(unmapped.is_empty(), "{unmapped:#?}");
+}
+
+/// The paths of a document's fields that these properties do not hold.
+fn unmapped(document: &Json, properties: &Json, path: &str) -> Vec<String> {
+    let fields = document.as_object().expect("an object");
+    let missing = |(name, value): (&String, &Json)| {
+        let path = format!("{path}.{name}");
+        let Some(property) = properties.get(name) else { return vec![path] };
+        match (property["type"].as_str(), value.is_object()) {
+            (None, true) => unmapped(value, &property["properties"], &path),
+            (Some("flattened"), true) | (Some(_), false) => Vec::new(),
+            _ => vec![path],
+        }
+    };
+    fields.iter().flat_map(missing).collect()
+}
