@@ -234,6 +234,24 @@ fn unknown_keys_of_butler_sos_are_warnings() {
     assert!(warnings[1].contains("did you mean `serverTags`?"), "{warnings:?}");
 }
 
+/// A section of ours that is passed over could mean names in plain text.
+#[test]
+fn misspelt_sections_are_warned_of() {
+    for name in ["sessionsource", "sessionSources", "sesionSource", "SessionSource"] {
+        let told = warnings(&format!("{SMALLEST}  {name}: {{userIds: omit}}\n"));
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(
+            told[0].contains(&format!(
+                "Butler-SOS.{name}: is passed over; did you mean `sessionSource`?"
+            )),
+            "{told:?}"
+        );
+    }
+    assert!(
+        warnings(&format!("{SMALLEST}  userEvents: {{}}\n  serverVersions: {{}}\n")).is_empty()
+    );
+}
+
 #[test]
 fn files_that_are_no_configuration_say_so() {
     assert!(problems("").contains("has no section `Butler-SOS:`"));

@@ -289,6 +289,12 @@ impl Reader<'_> {
         if butler.is_absent() {
             root.error("has no section `Butler-SOS:` at its top level");
         }
+        butler.warn_of_misspelt_keys(&[
+            "cert",
+            "userSessions",
+            "serversToMonitor",
+            "sessionSource",
+        ]);
         let sessions = butler.section("userSessions");
         sessions.expect_keys(
             &["enableSessionExtract", "pollingInterval", "excludeUser"],

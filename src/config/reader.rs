@@ -281,17 +281,36 @@ impl<'a> Node<'a> {
             }
         }
     }
+
+    /// Warns of keys that are nearly one of `known`, where all sorts of others may
+    /// stand beside them.
+    pub fn warn_of_misspelt_keys(&self, known: &[&str]) {
+        for (key, node) in self.entries() {
+            if !known.contains(&key.as_str())
+                && let Some(name) = most_similar(&key, known, 0.93)
+            {
+                node.warn(format!("is passed over; did you mean `{name}`?"));
+            }
+        }
+    }
 }
 
 /// `; did you mean X?` for the most similar of `known`.
 pub fn suggestion(word: &str, known: &[&str]) -> String {
+    most_similar(word, known, 0.7)
+        .map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
+}
+
+/// The most similar of `known`, where one is similar enough (1.0: the same but
+/// for upper and lower case).
+fn most_similar<'a>(word: &str, known: &[&'a str], enough: f64) -> Option<&'a str> {
     let word = word.to_lowercase();
     known
         .iter()
-        .map(|name| (strsim::jaro_winkler(&word, &name.to_lowercase()), name))
-        .filter(|(similarity, _)| *similarity > 0.7)
+        .map(|name| (strsim::jaro_winkler(&word, &name.to_lowercase()), *name))
+        .filter(|(similarity, _)| *similarity > enough)
         .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map_or_else(String::new, |(_, name)| format!("; did you mean `{name}`?"))
+        .map(|(_, name)| name)
 }
 
 /// The line of the value at `path`, or of the nearest parent that is there.
