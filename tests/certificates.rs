@@ -172,6 +172,11 @@ fn files_that_are_mixed_up_say_how_to_mend_it() {
     fs::write(fixture.path("client_key.pem"), b"").expect("written");
     fs::write(fixture.path("root.pem"), b"hello").expect("written");
     failing(&["clientCertKey is empty", "clientCertCA holds no valid certificate"]);
+    fixture.edit("clientCert: client.pem", "clientCert: client.pfx");
+    fixture.edit("clientCertKey: client_key.pem", "clientCertKey: null");
+    let run = fixture.once();
+    assert!(run.stderr.contains("clientCert cannot be read"), "{}", run.stderr);
+    assert!(!run.stderr.contains("clientCertKey"), "a pfx file holds the key: {}", run.stderr);
 }
 
 #[cfg(unix)]

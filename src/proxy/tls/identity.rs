@@ -63,6 +63,8 @@ impl Identity {
             Ok(bytes) if is_pkcs12(&bytes) => {
                 pkcs12(path, &bytes, files).map_err(|problem| vec![problem])?
             }
+            // It may be the PKCS#12 file that needs no other.
+            Err(problem) if files.client_key.is_none() => return Err(vec![problem]),
             bytes => {
                 let chain = bytes.and_then(|bytes| certificate_chain(path, bytes));
                 match (chain, private_key(files)) {
