@@ -234,6 +234,26 @@ fn unknown_keys_of_butler_sos_are_warnings() {
     assert!(warnings[1].contains("did you mean `serverTags`?"), "{warnings:?}");
 }
 
+#[test]
+fn check_tells_warnings_from_problems() {
+    let (_folder, path) = written(
+        SMALLEST
+            .replace("pollingInterval: 30000", "pollingIntervall: 30000")
+            .replace("enable: true", "enable: perhaps"),
+    );
+    let mut check = program();
+    check.arg("check").arg("-c").arg(path);
+    let run = Finished::of(check);
+    assert_eq!(run.code, Some(78));
+    assert!(
+        run.stdout.contains("! line 4: Butler-SOS.userSessions.pollingIntervall"),
+        "{}",
+        run.stdout
+    );
+    assert!(run.stdout.contains("✗ line 8: "), "{}", run.stdout);
+    assert!(run.stdout.contains("1 problem, 1 warning"), "{}", run.stdout);
+}
+
 /// A section of ours that is passed over could mean names in plain text.
 #[test]
 fn misspelt_sections_are_warned_of() {

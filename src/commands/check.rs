@@ -18,7 +18,7 @@ use self::report::{Finding, Report, Step};
 use super::{CommandError, Exit, counted, nothing_to_poll, printable, runtime};
 use crate::{
     cli::CheckArgs,
-    config::Config,
+    config::{Config, Problem, Severity},
     proxy::{
         ClientSettings, Credentials, ProxyClient,
         tls::{CertificateFacts, FileProblem, key_that_everyone_may_read},
@@ -40,7 +40,7 @@ pub fn run(args: &CheckArgs) -> Result<Exit, CommandError> {
         Ok(config) => config,
         Err(error) => {
             for problem in &error.problems {
-                report.add(Finding::error(Step::Config, problem.to_string()))?;
+                report.add(config_problem(problem))?;
             }
             report.end()?;
             return Ok(Exit::Config);
@@ -56,9 +56,16 @@ pub fn run(args: &CheckArgs) -> Result<Exit, CommandError> {
     Ok(if report.has_errors() { Exit::Failed } else { Exit::Done })
 }
 
+fn config_problem(problem: &Problem) -> Finding {
+    match problem.severity {
+        Severity::Error => Finding::error(Step::Config, problem.to_string()),
+        Severity::Warning => Finding::warning(Step::Config, problem.to_string()),
+    }
+}
+
 fn report_config(config: &Config, report: &mut Report) -> Result<(), CommandError> {
     for warning in &config.warnings {
-        report.add(Finding::warning(Step::Config, warning.to_string()))?;
+        report.add(config_problem(warning))?;
     }
     if config.targets.is_empty() {
         report.add(Finding::warning(Step::Config, nothing_to_poll(config)))?;
