@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -12,7 +12,9 @@ use std::{
 use crate::{
     Test,
     capture::Capture,
+    outputs, shipped,
     support::{Fixture, free_port, get, of_kind, sessions, wait_for_end, wait_until, whole_lines},
+    tests,
 };
 use qlik_sessions::site::Fault;
 use serde_json::Value;
@@ -20,49 +22,14 @@ use serde_json::Value;
 const STATE: &str = "    stateFile: state.json";
 
 /// The tests, and the programs that each needs.
-pub const TESTS: &[Test] = &[
-    Test::new(
-        "each_configuration_passes_the_dry_run",
-        &["fluent-bit"],
-        each_configuration_passes_the_dry_run,
-    ),
-    Test::new(
-        "every_event_arrives_once_with_its_id_and_time",
-        &["fluent-bit"],
-        every_event_arrives_once_with_its_id_and_time,
-    ),
-    Test::new(
-        "an_outage_is_told_and_the_end_leaves_no_orphan",
-        &["fluent-bit"],
-        an_outage_is_told_and_the_end_leaves_no_orphan,
-    ),
-    Test::new(
-        "influxdb_and_prometheus_get_flat_records",
-        &["fluent-bit"],
-        influxdb_and_prometheus_get_flat_records,
-    ),
+pub const TESTS: &[Test] = tests![
+    ["fluent-bit"] each_configuration_passes_the_dry_run,
+    ["fluent-bit"] every_event_arrives_once_with_its_id_and_time,
+    ["fluent-bit"] an_outage_is_told_and_the_end_leaves_no_orphan,
+    ["fluent-bit"] influxdb_and_prometheus_get_flat_records,
 ];
 
-fn shipped() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fluent-bit")
-}
-
-fn outputs() -> Vec<String> {
-    let mut names: Vec<String> = fs::read_dir(shipped().join("outputs"))
-        .expect("the outputs are there")
-        .map(|entry| {
-            entry
-                .expect("an entry")
-                .path()
-                .file_stem()
-                .expect("a name")
-                .to_string_lossy()
-                .into_owned()
-        })
-        .collect();
-    names.sort();
-    names
-}
+const AGENT: &str = "fluent-bit";
 
 /// Writes the shipped files into the fixture's folder, their addresses changed.
 fn placed(fixture: &Fixture, outputs: &[&str], edits: &[(&str, &str)]) -> PathBuf {
@@ -71,7 +38,7 @@ fn placed(fixture: &Fixture, outputs: &[&str], edits: &[(&str, &str)]) -> PathBu
         fs::create_dir_all(fixture.path(name)).expect("a folder");
     }
     let edited = |name: &str, edits: &[(&str, &str)]| {
-        let mut text = fs::read_to_string(shipped().join(name)).expect("it is shipped");
+        let mut text = fs::read_to_string(shipped(AGENT).join(name)).expect("it is shipped");
         for (from, to) in edits {
             text = text.replace(from, to);
         }
@@ -147,7 +114,7 @@ impl Drop for FluentBit<'_> {
 
 fn each_configuration_passes_the_dry_run() {
     let fixture = Fixture::new(&[("sense1", &["/"])], STATE);
-    for name in outputs() {
+    for name in outputs(AGENT) {
         let config = placed(&fixture, &[&name], &[]);
         let output = Command::new("fluent-bit")
             .arg("--dry-run")
@@ -159,7 +126,7 @@ fn each_configuration_passes_the_dry_run() {
         assert!(output.status.success() && !said.contains("[error]"), "{name}: {said}");
     }
     let classic = Command::new("fluent-bit")
-        .current_dir(shipped().join("classic"))
+        .current_dir(shipped(AGENT).join("classic"))
         .args(["--dry-run", "-c", "qlik-sessions.conf"])
         .output()
         .expect("it runs");

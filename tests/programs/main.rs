@@ -31,11 +31,15 @@ struct Test {
     run: fn(),
 }
 
-impl Test {
-    const fn new(name: &'static str, needs: &'static [&'static str], run: fn()) -> Self {
-        Self { name, needs, run }
-    }
+/// A list of tests: `[its programs] name, …`.
+macro_rules! tests {
+    ($([$($program:literal),+] $name:ident),+ $(,)?) => {
+        &[$($crate::Test { name: stringify!($name), needs: &[$($program),+], run: $name }),+]
+    };
+}
+pub(crate) use tests;
 
+impl Test {
     fn trial(&self) -> Trial {
         let missing = self.needs.iter().find_map(|program| missing(program));
         if let Some(why) = &missing {
@@ -58,6 +62,26 @@ fn main() -> ExitCode {
     let tests = [openssl::TESTS];
     let trials = tests.into_iter().flatten().map(Test::trial).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// The shipped configuration of an agent.
+#[cfg(unix)]
+fn shipped(agent: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(agent)
+}
+
+/// The names of an agent's outputs.
+#[cfg(unix)]
+fn outputs(agent: &str) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(shipped(agent).join("outputs"))
+        .expect("the outputs are there")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .map(|path| path.file_stem().expect("a name").to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    assert!(!names.is_empty());
+    names
 }
 
 /// Why a program cannot be used; none where it can.

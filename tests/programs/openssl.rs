@@ -12,31 +12,16 @@ use crate::{
     Test,
     certified::{accepted, refused, site},
     support::{Backend, Finished, Fixture, free_port, wait_until},
+    tests,
 };
 
 /// The tests, and the programs that each needs.
-pub const TESTS: &[Test] = &[
-    Test::new(
-        "protected_keys_of_every_form_are_opened",
-        &["openssl"],
-        protected_keys_of_every_form_are_opened,
-    ),
-    Test::new(
-        "pkcs12_serves_in_place_of_the_pair",
-        &["openssl"],
-        pkcs12_serves_in_place_of_the_pair,
-    ),
-    Test::new(
-        "a_server_with_old_cipher_suites_only_is_named_as_that",
-        &["openssl"],
-        a_server_with_old_cipher_suites_only_is_named_as_that,
-    ),
-    Test::new("tls_1_2_alone_is_enough", &["openssl"], tls_1_2_alone_is_enough),
-    Test::new(
-        "certificates_of_version_1_are_as_good_as_others",
-        &["openssl"],
-        certificates_of_version_1_are_as_good_as_others,
-    ),
+pub const TESTS: &[Test] = tests![
+    ["openssl"] protected_keys_of_every_form_are_opened,
+    ["openssl"] pkcs12_serves_in_place_of_the_pair,
+    ["openssl"] a_server_with_old_cipher_suites_only_is_named_as_that,
+    ["openssl"] tls_1_2_alone_is_enough,
+    ["openssl"] certificates_of_version_1_are_as_good_as_others,
 ];
 
 /// A site, and in its folder all of its certificates and keys.

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -12,70 +12,35 @@ use std::{
 use crate::{
     Test,
     capture::Capture,
+    outputs, shipped,
     support::{
         Backend, Fixture, free_port, get, named_sessions, sessions, texts, wait_for_end,
         wait_until, whole_lines,
     },
+    tests,
 };
 use serde_json::Value;
 use tempfile::TempDir;
 
 /// The tests, and the programs that each needs.
-pub const TESTS: &[Test] = &[
-    Test::new(
-        "the_base_and_each_output_are_valid_without_warnings",
-        &["vector"],
-        the_base_and_each_output_are_valid_without_warnings,
-    ),
-    Test::new("vectors_own_unit_tests_pass", &["vector"], vectors_own_unit_tests_pass),
-    Test::new(
-        "every_event_reaches_every_backend_once",
-        &["vector"],
-        every_event_reaches_every_backend_once,
-    ),
-    Test::new(
-        "lines_that_are_no_events_are_kept_and_harm_nothing",
-        &["vector"],
-        lines_that_are_no_events_are_kept_and_harm_nothing,
-    ),
-    Test::new(
-        "butler_sos_queries_of_influxdb_answer_the_same_numbers",
-        &["vector", "influxd"],
-        butler_sos_queries_of_influxdb_answer_the_same_numbers,
-    ),
-    Test::new(
-        "prometheus_sees_no_false_and_no_old_count",
-        &["vector", "prometheus"],
-        prometheus_sees_no_false_and_no_old_count,
-    ),
-    Test::new(
-        "mqtt_messages_come_at_butler_sos_topics",
-        &["vector", "mosquitto", "mosquitto_sub"],
-        mqtt_messages_come_at_butler_sos_topics,
-    ),
+pub const TESTS: &[Test] = tests![
+    ["vector"] the_base_and_each_output_are_valid_without_warnings,
+    ["vector"] vectors_own_unit_tests_pass,
+    ["vector"] every_event_reaches_every_backend_once,
+    ["vector"] lines_that_are_no_events_are_kept_and_harm_nothing,
+    ["vector", "influxd"] butler_sos_queries_of_influxdb_answer_the_same_numbers,
+    ["vector", "prometheus"] prometheus_sees_no_false_and_no_old_count,
+    ["vector", "mosquitto", "mosquitto_sub"] mqtt_messages_come_at_butler_sos_topics,
 ];
 
-fn shipped() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("vector")
-}
-
-fn outputs() -> Vec<String> {
-    let mut names: Vec<String> = fs::read_dir(shipped().join("outputs"))
-        .expect("the outputs are there")
-        .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
-        .map(|path| path.file_stem().expect("a name").to_string_lossy().into_owned())
-        .collect();
-    names.sort();
-    names
-}
+const AGENT: &str = "vector";
 
 fn the_base_and_each_output_are_valid_without_warnings() {
-    for name in outputs() {
+    for name in outputs(AGENT) {
         let output = Command::new("vector")
             .args(["validate", "--no-environment", "--deny-warnings"])
-            .arg(shipped().join("qlik-sessions.yaml"))
-            .arg(shipped().join(format!("outputs/{name}.yaml")))
+            .arg(shipped(AGENT).join("qlik-sessions.yaml"))
+            .arg(shipped(AGENT).join(format!("outputs/{name}.yaml")))
             .output()
             .expect("vector runs");
         let said = String::from_utf8_lossy(&output.stdout).into_owned()
@@ -86,11 +51,11 @@ fn the_base_and_each_output_are_valid_without_warnings() {
 
 fn vectors_own_unit_tests_pass() {
     let mut command = Command::new("vector");
-    command.arg("test").arg(shipped().join("qlik-sessions.yaml"));
-    for name in outputs() {
-        command.arg(shipped().join(format!("outputs/{name}.yaml")));
+    command.arg("test").arg(shipped(AGENT).join("qlik-sessions.yaml"));
+    for name in outputs(AGENT) {
+        command.arg(shipped(AGENT).join(format!("outputs/{name}.yaml")));
     }
-    let mut tests: Vec<PathBuf> = fs::read_dir(shipped().join("tests"))
+    let mut tests: Vec<PathBuf> = fs::read_dir(shipped(AGENT).join("tests"))
         .expect("the tests are there")
         .map(|entry| entry.expect("an entry").path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
@@ -126,7 +91,8 @@ impl Vector {
             fs::write(&path, text).expect("written");
             path
         };
-        let shipped = |name: &str| fs::read_to_string(shipped().join(name)).expect("it is shipped");
+        let shipped =
+            |name: &str| fs::read_to_string(shipped(AGENT).join(name)).expect("it is shipped");
         let program = command.unwrap_or(env!("CARGO_BIN_EXE_qlik-sessions"));
         let config = fixture.config.to_str().expect("UTF-8");
         let base = [
