@@ -7,10 +7,7 @@
 mod report;
 mod steps;
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use jiff::Timestamp;
 
@@ -86,12 +83,7 @@ fn report_config(config: &Config, report: &mut Report) -> Result<(), CommandErro
 /// Checks each certificate set; answers those that can be used.
 fn report_certificates(config: &Config, report: &mut Report) -> Result<Credentials, CommandError> {
     let mut credentials = Credentials::default();
-    let mut seen = HashSet::new();
-    for server in config.servers() {
-        let files = &server.tls.files;
-        if !seen.insert(files) {
-            continue;
-        }
+    for files in config.certificate_files() {
         report.heading(&format!("Certificates {}", files.client_cert.display()))?;
         match credentials.add(files) {
             Ok(set) => {

@@ -7,7 +7,7 @@
 mod reader;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -208,6 +208,12 @@ impl Config {
             before = Some(server);
             new
         })
+    }
+
+    /// The certificate sets of the servers, each once: servers share them.
+    pub fn certificate_files(&self) -> impl Iterator<Item = &CertificateFiles> {
+        let mut seen = HashSet::new();
+        self.servers().map(|server| &server.tls.files).filter(move |files| seen.insert(*files))
     }
 
     /// Reads a configuration from a text; relative paths in it are relative to

@@ -54,7 +54,7 @@ impl Servers {
     /// # Errors
     /// All certificate files that cannot be used.
     pub fn new(config: &Config) -> Result<Self, CredentialsError> {
-        let credentials = Credentials::load(&config.targets)?;
+        let credentials = Credentials::load(config.certificate_files())?;
         let settings = ClientSettings {
             timeout: config.options.timeout,
             max_body_bytes: config.options.max_body_bytes,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::tls::{self, FileProblem, FileStamp, Identity, Roots};
-use crate::target::{CertificateFiles, Target};
+use crate::target::CertificateFiles;
 
 /// One loaded set.
 #[derive(Clone, Debug)]
@@ -40,24 +40,19 @@ impl std::fmt::Display for CredentialsError {
 impl std::error::Error for CredentialsError {}
 
 impl Credentials {
-    /// Loads the sets of these targets.
+    /// Loads certificate sets.
     ///
     /// # Errors
     /// The problems of all sets.
-    pub fn load(targets: &[Target]) -> Result<Self, CredentialsError> {
+    pub fn load<'a>(
+        sets: impl Iterator<Item = &'a CertificateFiles>,
+    ) -> Result<Self, CredentialsError> {
         let mut credentials = Self::default();
         let mut problems = Vec::new();
-        for target in targets {
-            match credentials.add(&target.server.tls.files) {
-                Ok(_) => {}
-                // Sets may share files.
-                Err(found) => {
-                    for problem in found {
-                        if !problems.contains(&problem) {
-                            problems.push(problem);
-                        }
-                    }
-                }
+        for problem in sets.filter_map(|files| credentials.add(files).err()).flatten() {
+            // Sets may share a file.
+            if !problems.contains(&problem) {
+                problems.push(problem);
             }
         }
         credentials.sets.keys().for_each(warn_of_readers);
