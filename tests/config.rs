@@ -282,6 +282,7 @@ fn files_that_are_no_configuration_say_so() {
     let run = once(&folder.path().join("nothing.yaml"));
     assert_eq!(run.code, Some(78));
     assert!(run.stderr.contains("cannot be read"), "{}", run.stderr);
+    assert!(run.stderr.contains("--config"), "{}", run.stderr);
     let (_folder, path) = written(b"Butler-SOS: \xff\xfa");
     assert!(once(&path).stderr.contains("save it as UTF-8"));
 }

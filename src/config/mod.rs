@@ -263,8 +263,9 @@ fn whole_file(path: &Path, message: String) -> ConfigError {
 
 /// The file's text: UTF-8, or UTF-16 with a byte order mark as Windows editors write it.
 fn read_text(path: &Path) -> Result<String, String> {
-    let bytes =
-        files::read(path, MAX_CONFIG_BYTES).map_err(|error| format!("cannot be read: {error}"))?;
+    let bytes = files::read(path, MAX_CONFIG_BYTES).map_err(|error| {
+        format!("cannot be read: {error}; is the path given with --config or in QLIK_SESSIONS_CONFIG right?")
+    })?;
     let utf16 = |unit: fn([u8; 2]) -> u16| {
         let units: Vec<u16> = bytes[2..].chunks_exact(2).map(|b| unit([b[0], b[1]])).collect();
         String::from_utf16(&units)
