@@ -5,13 +5,16 @@
 
 mod common;
 
+use std::rc::Rc;
+
 use divan::{Bencher, counter::BytesCount};
 use jiff::Timestamp;
 use qlik_sessions::{
     config::Config,
-    events::{Lines, SessionEvent, SessionKeys, SummaryFacts, TargetEvents, TargetKeys},
+    events::{Lines, Moment, SessionEvent, SessionKeys, SummaryFacts, TargetEvents, TargetKeys},
     lifecycle::Known,
-    snapshot::{Body, Rules, Snapshot},
+    proxy::Receiver,
+    snapshot::{Reader, Rules, Snapshot},
 };
 
 /// Sessions: a usual site, and a very large one.
@@ -22,8 +25,10 @@ fn main() {
     divan::main();
 }
 
-fn body(sessions: usize) -> Body {
-    Body::new(common::answer(0, sessions).into_bytes())
+fn read(answer: &str, rules: &Rules) -> Snapshot {
+    let mut reader = Reader::new(rules);
+    reader.piece(answer.as_bytes());
+    reader.finish().expect("it is a list of sessions")
 }
 
 fn rules(session_source: &str) -> Rules {
@@ -41,32 +46,24 @@ fn keys() -> TargetKeys {
 #[divan::bench(args = SIZES)]
 fn parse(bencher: Bencher, sessions: usize) {
     let rules = rules("");
-    let bytes = common::answer(0, sessions).len();
-    bencher.counter(BytesCount::new(bytes)).with_inputs(|| body(sessions)).bench_refs(|body| {
-        let snapshot = body.read(&rules).expect("it is a list of sessions");
-        snapshot.sessions.len()
-    });
+    let answer = common::answer(0, sessions);
+    bencher.counter(BytesCount::new(answer.len())).bench(|| read(&answer, &rules));
 }
 
 /// As `parse`, with the attributes.
 #[divan::bench(args = SIZES)]
 fn parse_with_attributes(bencher: Bencher, sessions: usize) {
     let rules = rules("    attributes: true\n");
-    let bytes = common::answer(0, sessions).len();
-    bencher.counter(BytesCount::new(bytes)).with_inputs(|| body(sessions)).bench_refs(|body| {
-        let snapshot = body.read(&rules).expect("it is a list of sessions");
-        snapshot.sessions.len()
-    });
+    let answer = common::answer(0, sessions);
+    bencher.counter(BytesCount::new(answer.len())).bench(|| read(&answer, &rules));
 }
 
 /// Compares an answer with the one before; nine of ten sessions are the same.
 #[divan::bench(args = SIZES)]
 fn diff(bencher: Bencher, sessions: usize) {
     let rules = rules("");
-    let (mut before, mut after) =
-        (body(sessions), Body::new(common::answer(sessions / 10, sessions).into_bytes()));
-    let before = before.read(&rules).expect("it is a list of sessions");
-    let after = after.read(&rules).expect("it is a list of sessions");
+    let before = read(&common::answer(0, sessions), &rules);
+    let after = read(&common::answer(sessions / 10, sessions), &rules);
     bencher
         .with_inputs(|| {
             let mut known = Known::default();
@@ -77,29 +74,27 @@ fn diff(bencher: Bencher, sessions: usize) {
 }
 
 /// Answers how many sessions started and ended.
-fn note(known: &mut Known, snapshot: &Snapshot<'_>) -> usize {
-    let now = Timestamp::UNIX_EPOCH;
+fn note(known: &mut Known, snapshot: &Snapshot) -> usize {
+    let now = Rc::new(Moment::from(Timestamp::UNIX_EPOCH));
     known.begin();
     let started = snapshot
-        .sessions
-        .iter()
-        .filter(|session| known.see(SessionKeys::from(*session), now).started)
+        .sessions()
+        .filter(|session| known.see(SessionKeys::from(*session), &now).started)
         .count();
     let ended = known.gone().count();
-    known.finish(now);
+    known.finish(now.time());
     started + ended
 }
 
 /// Writes a session's event for each session.
 #[divan::bench(args = SIZES)]
 fn serialise(bencher: Bencher, sessions: usize) {
-    let mut body = body(sessions);
-    let snapshot = body.read(&rules("")).expect("it is a list of sessions");
+    let snapshot = read(&common::answer(0, sessions), &rules(""));
     let keys = keys();
     let events = TargetEvents::new(&keys, Timestamp::UNIX_EPOCH);
     let write = || {
         let mut lines = Lines::new(MAX_LINE);
-        for session in &snapshot.sessions {
+        for session in snapshot.sessions() {
             events.session(
                 &mut lines,
                 SessionEvent::Session,
@@ -116,8 +111,7 @@ fn serialise(bencher: Bencher, sessions: usize) {
 /// Writes the summary: counts people and lists them in order.
 #[divan::bench(args = SIZES)]
 fn summarise(bencher: Bencher, sessions: usize) {
-    let mut body = body(sessions);
-    let snapshot = body.read(&rules("")).expect("it is a list of sessions");
+    let snapshot = read(&common::answer(0, sessions), &rules(""));
     let keys = keys();
     let events = TargetEvents::new(&keys, Timestamp::UNIX_EPOCH);
     bencher.bench(|| {

@@ -163,19 +163,23 @@ fn a_key_is_needed_and_must_not_be_short() {
 #[test]
 fn what_is_wrong_with_an_answer_is_told_without_names() {
     let fixture = Fixture::new(&[("sense1", &["/"])], "    userIds: omit");
-    for body in [
-        r#"["goran"]"#,
-        r#"[{"UserDirectory":"LAB","UserId":["goran"],"SessionId":"s1"}]"#,
-        r#"[{"UserDirectory":"LAB","UserId":"u","SessionId":"s1"}, "goran, expected"]"#,
-        r#""goran""#,
+    for (body, why) in [
+        (r#"["goran"]"#, "session 1, which begins at byte 1: invalid type: string, expected a"),
+        (
+            r#"[{"UserDirectory":"LAB","UserId":["goran"],"SessionId":"s1"}]"#,
+            "session 1, which begins at byte 1: invalid type: sequence, expected a string",
+        ),
+        (
+            r#"[{"UserDirectory":"LAB","UserId":"u","SessionId":"s1"}, "goran, expected"]"#,
+            "session 2, which begins at byte 56: invalid type: string, expected a",
+        ),
+        (r#"[["s1","LAB","goran"]]"#, "session 1, which begins at byte 1: it is a list"),
+        (r#""goran""#, "it does not begin with `[`"),
     ] {
         fixture.site.set_body("sense1", "/", body.as_bytes().to_vec());
         let run = run(&fixture, "once", None);
         let error = of_kind(&run.events(), "poll_error")[0].clone();
-        assert!(
-            error["message"].as_str().is_some_and(|text| text.contains("expected a")),
-            "{error}"
-        );
+        assert!(error["message"].as_str().is_some_and(|text| text.contains(why)), "{error}");
         assert!(!run.stdout.contains("goran") && !run.stderr.contains("goran"), "{}", run.stderr);
     }
 }

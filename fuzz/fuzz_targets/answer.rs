@@ -3,17 +3,18 @@
 
 #![no_main]
 
-use std::{path::Path, sync::LazyLock};
+use std::{path::Path, rc::Rc, sync::LazyLock};
 
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
 use qlik_sessions::{
     config::{Config, UserIds},
     events::{
-        Lifetime, Lines, SessionEvent, SessionKeys, SummaryFacts, TargetEvents, TargetKeys,
+        Lifetime, Lines, Moment, SessionEvent, SessionKeys, SummaryFacts, TargetEvents, TargetKeys,
     },
     lifecycle::Known,
-    snapshot::{Body, Rules},
+    proxy::Receiver,
+    snapshot::{Reader, Rules},
     target::Secret,
 };
 use serde_json::Value;
@@ -71,8 +72,9 @@ fuzz_target!(|bytes: &[u8]| {
 
 /// Answers how many sessions there are in all.
 fn read(bytes: &[u8], variant: &Variant) -> Option<usize> {
-    let mut body = Body::new(bytes.to_vec());
-    let snapshot = match body.read(&variant.rules) {
+    let mut reader = Reader::new(&variant.rules);
+    reader.piece(bytes);
+    let snapshot = match reader.finish() {
         Ok(snapshot) => snapshot,
         Err(failure) => {
             let keys = TargetKeys::named("sense1", "/");
@@ -87,19 +89,20 @@ fn read(bytes: &[u8], variant: &Variant) -> Option<usize> {
     let mut lines = Lines::new(MAX_LINE);
     events.summary(&mut lines, &snapshot, &SummaryFacts::default());
     let mut known = Known::default();
+    let now = Rc::new(Moment::from(Timestamp::UNIX_EPOCH));
     known.begin();
     let (mut told, mut written) = (0, 1);
-    for session in snapshot.sessions.iter().filter(|session| !session.excluded) {
+    for session in snapshot.sessions().filter(|session| !session.excluded) {
         let keys = SessionKeys::from(session);
         assert_eq!(keys.user_id.is_some(), session.user_id.is_some());
-        let seen = known.see(keys, Timestamp::UNIX_EPOCH);
+        let seen = known.see(keys, &now);
         assert!(!seen.started, "the first answer starts nobody");
         let lifetime = Lifetime {
             first_seen: seen.first_seen,
             last_seen: None,
             since: Timestamp::UNIX_EPOCH,
         };
-        let attributes = session.attributes.as_deref();
+        let attributes = session.attributes;
         written += usize::from(events.session(
             &mut lines,
             SessionEvent::Session,
@@ -113,8 +116,8 @@ fn read(bytes: &[u8], variant: &Variant) -> Option<usize> {
     assert!(known.len() <= told);
     // The same answer again, and then nobody.
     known.begin();
-    for session in snapshot.sessions.iter().filter(|session| !session.excluded) {
-        assert!(!known.see(SessionKeys::from(session), Timestamp::UNIX_EPOCH).started);
+    for session in snapshot.sessions().filter(|session| !session.excluded) {
+        assert!(!known.see(SessionKeys::from(session), &now).started);
     }
     assert_eq!(known.gone().count(), 0);
     known.begin();
@@ -131,12 +134,12 @@ fn read(bytes: &[u8], variant: &Variant) -> Option<usize> {
                 assert_eq!(user, format!("{directory}\\{id}"));
             }
         } else {
-            assert_eq!(value["session_count"], snapshot.sessions.len());
-            assert_eq!(value.get("users").is_some(), variant.names_users || snapshot.sessions.is_empty());
+            assert_eq!(value["session_count"], snapshot.len());
+            assert_eq!(value.get("users").is_some(), variant.names_users || snapshot.is_empty());
         }
     }
-    let excluded = snapshot.sessions.iter().filter(|session| session.excluded).count();
-    Some(snapshot.sessions.len() - excluded + snapshot.excluded_session_count)
+    let excluded = snapshot.sessions().filter(|session| session.excluded).count();
+    Some(snapshot.len() - excluded + snapshot.excluded_session_count)
 }
 
 fn parsed(lines: &[u8]) -> Vec<Value> {

@@ -20,7 +20,7 @@ use crate::{
         ClientSettings, Credentials, ProxyClient,
         tls::{CertificateFacts, FileProblem, key_that_everyone_may_read},
     },
-    snapshot::{Body, Rules},
+    snapshot::{Reader, Rules, Snapshot},
     target::{Server, Target},
 };
 
@@ -197,12 +197,12 @@ async fn check_targets(
     let rules = Rules::new(config);
     for target in targets {
         let deadline = tokio::time::Instant::now() + config.options.timeout;
-        let answer = client.sessions(&target.virtual_proxy, deadline).await;
-        let read = answer.and_then(|answer| {
-            let mut body = Body::new(answer.body);
-            let snapshot = body.read(&rules)?;
+        let mut reader = Reader::new(&rules);
+        let answer = client.sessions(&target.virtual_proxy, deadline, &mut reader).await;
+        let read = answer.and_then(|()| {
+            let snapshot = reader.finish()?;
             crowd.add(target, &snapshot);
-            Ok((snapshot.sessions.len(), snapshot.excluded_session_count))
+            Ok((snapshot.len(), snapshot.excluded_session_count))
         });
         let finding = match read {
             Ok((sessions, 0)) => Finding::ok(Step::Http, counted(sessions, "session", "sessions")),
@@ -233,18 +233,18 @@ struct Crowd {
 }
 
 impl Crowd {
-    fn add(&mut self, target: &Target, snapshot: &crate::snapshot::Snapshot<'_>) {
+    fn add(&mut self, target: &Target, snapshot: &Snapshot) {
         self.targets += 1;
         let server = &target.server.name;
-        for session in &snapshot.sessions {
+        for session in snapshot.sessions() {
             let first = self
                 .sessions
-                .entry(session.session_id.to_string())
+                .entry(session.session_id.to_owned())
                 .or_insert_with(|| server.clone());
             if first != server {
                 *self.shared.entry([first.clone(), server.clone()]).or_default() += 1;
             }
-            if let Some(user_id) = &session.user_id {
+            if let Some(user_id) = session.user_id {
                 let user = format!("{}\\{user_id}", session.user_directory);
                 *self.held.entry((server.clone(), user)).or_default() += 1;
             }

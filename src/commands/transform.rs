@@ -13,10 +13,13 @@ use crate::{
     config::{Config, SessionDetails},
     events::{Lines, SessionEvent, SessionKeys, SummaryFacts, TargetEvents, TargetKeys},
     output::CHUNK_BYTES,
-    proxy::{Category, Failure},
-    snapshot::{Body, Rules, Snapshot},
+    proxy::{Category, Failure, Receiver},
+    snapshot::{Reader, Rules, Snapshot},
     target::VirtualProxy,
 };
+
+/// How much of stdin is read at once.
+const PIECE_BYTES: usize = 64 * 1024;
 
 pub fn run(args: &TransformArgs) -> Result<Exit, CommandError> {
     let config = match &args.config {
@@ -28,13 +31,11 @@ pub fn run(args: &TransformArgs) -> Result<Exit, CommandError> {
     let events = TargetEvents::new(&keys, args.timestamp.unwrap_or_else(Timestamp::now));
     let mut lines = Lines::new(config.options.max_line_bytes);
     let mut stdout = io::stdout().lock();
-    let result = read_stdin(config.options.max_body_bytes).and_then(|body| {
-        let mut body = Body::new(body);
-        let snapshot = body.read(&Rules::new(&config))?;
-        Ok(write_events(&events, &snapshot, &config, &mut lines, &mut stdout))
-    });
-    match result {
-        Ok(written) => written.map(|()| Exit::Done).map_err(CommandError::from),
+    match read_stdin(&config) {
+        Ok(snapshot) => {
+            write_events(&events, &snapshot, &config, &mut lines, &mut stdout)?;
+            Ok(Exit::Done)
+        }
         Err(failure) => {
             tracing::error!("{failure}");
             events.error(&mut lines, &failure, None, 1);
@@ -44,24 +45,41 @@ pub fn run(args: &TransformArgs) -> Result<Exit, CommandError> {
     }
 }
 
-fn read_stdin(limit: usize) -> Result<Vec<u8>, Failure> {
-    let mut body = Vec::new();
-    io::stdin().lock().take(limit as u64 + 1).read_to_end(&mut body).map_err(|error| {
-        Failure::new(Category::Unknown, format!("stdin cannot be read: {error}"))
-    })?;
-    if body.len() > limit {
-        return Err(Failure::new(
-            Category::BodyTooLarge,
-            format!("stdin holds more than {limit} bytes"),
-        )
-        .hint("raise `sessionSource.maxBodyBytes` in a configuration given with --config"));
+fn read_stdin(config: &Config) -> Result<Snapshot, Failure> {
+    let (rules, limit) = (Rules::new(config), config.options.max_body_bytes);
+    let mut reader = Reader::new(&rules);
+    let mut stdin = io::stdin().lock();
+    let (mut piece, mut read) = (vec![0; PIECE_BYTES], 0);
+    loop {
+        match stdin.read(&mut piece) {
+            Ok(0) => return reader.finish(),
+            Ok(length) => {
+                read += length;
+                if read > limit {
+                    return Err(Failure::new(
+                        Category::BodyTooLarge,
+                        format!("stdin holds more than {limit} bytes"),
+                    )
+                    .hint(
+                        "raise `sessionSource.maxBodyBytes` in a configuration given with --config",
+                    ));
+                }
+                reader.piece(&piece[..length]);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                return Err(Failure::new(
+                    Category::Unknown,
+                    format!("stdin cannot be read: {error}"),
+                ));
+            }
+        }
     }
-    Ok(body)
 }
 
 fn write_events(
     events: &TargetEvents<'_>,
-    snapshot: &Snapshot<'_>,
+    snapshot: &Snapshot,
     config: &Config,
     lines: &mut Lines,
     stdout: &mut impl Write,
@@ -69,8 +87,8 @@ fn write_events(
     events.summary(lines, snapshot, &SummaryFacts::default());
     if config.options.session_details == SessionDetails::Snapshot {
         let mut too_long = 0;
-        for session in snapshot.sessions.iter().filter(|session| !session.excluded) {
-            let attributes = session.attributes.as_deref();
+        for session in snapshot.sessions().filter(|session| !session.excluded) {
+            let attributes = session.attributes;
             if !events.session(
                 lines,
                 SessionEvent::Session,

@@ -14,7 +14,7 @@ use crate::{
     config::Config,
     poll::{StartError, survey},
     proxy::Failure,
-    snapshot::{Body, People, Rules},
+    snapshot::{People, Snapshot},
     target::{Target, VirtualProxy},
 };
 
@@ -24,11 +24,10 @@ pub fn run(args: &WhoArgs) -> Result<Exit, CommandError> {
     let runtime = runtime()?;
     let asked = runtime.block_on(survey(&config)).map_err(StartError::from)?;
     runtime.shutdown_background();
-    let rules = Rules::new(&config);
     let mut found = Found::default();
     for surveyed in asked {
-        match surveyed.answer.and_then(|body| found.add(surveyed.target, body, &rules)) {
-            Ok(()) => {}
+        match surveyed.answer {
+            Ok(snapshot) => found.add(surveyed.target, &snapshot),
             Err(failure) => found.failed.push(FailedTarget::new(surveyed.target, &failure)),
         }
     }
@@ -123,19 +122,17 @@ struct Found {
 }
 
 impl Found {
-    fn add(&mut self, target: &Target, mut body: Body, rules: &Rules) -> Result<(), Failure> {
-        let snapshot = body.read(rules)?;
+    fn add(&mut self, target: &Target, snapshot: &Snapshot) {
         self.targets += 1;
         self.excluded_session_count += snapshot.excluded_session_count;
         self.people.extend(&snapshot.people);
-        self.sessions.extend(snapshot.sessions.iter().map(|session| ConnectedSession {
-            user_directory: session.user_directory.to_string(),
-            user_id: session.user_id.as_ref().map(ToString::to_string),
+        self.sessions.extend(snapshot.sessions().map(|session| ConnectedSession {
+            user_directory: session.user_directory.to_owned(),
+            user_id: session.user_id.map(str::to_owned),
             server_name: target.server.name.clone(),
             virtual_proxy: target.virtual_proxy.to_string(),
-            session_id: session.session_id.to_string(),
+            session_id: session.session_id.to_owned(),
         }));
-        Ok(())
     }
 
     fn sort(&mut self) {

@@ -3,6 +3,18 @@
 
 use crate::fingerprint;
 
+/// Each byte as two digits.
+const DIGITS: [[u8; 2]; 256] = {
+    const DIGIT: &[u8; 16] = b"0123456789abcdef";
+    let mut digits = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        digits[byte] = [DIGIT[byte >> 4], DIGIT[byte & 0xf]];
+        byte += 1;
+    }
+    digits
+};
+
 /// 32 lower-case hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventId([u8; 32]);
@@ -11,12 +23,10 @@ impl EventId {
     /// The id of an event with these facts; those that it shares with others are
     /// joined already ([`fingerprint::join`]).
     pub fn of(shared: &[u8], own: &[&str]) -> Self {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let hash = fingerprint::of_joined(shared, own);
         let mut id = [0; 32];
         for (digits, byte) in id.chunks_exact_mut(2).zip(hash.to_be_bytes()) {
-            digits[0] = DIGITS[usize::from(byte >> 4)];
-            digits[1] = DIGITS[usize::from(byte & 0xf)];
+            digits.copy_from_slice(&DIGITS[usize::from(byte)]);
         }
         Self(id)
     }

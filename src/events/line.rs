@@ -120,29 +120,34 @@ impl Line<'_> {
             .expect("texts, numbers and maps of them are JSON, and memory takes them");
     }
 
-    /// A text. Answers where it stands.
-    #[inline]
-    pub fn text(&mut self, key: &str, value: &str) -> Written {
+    /// A text.
+    pub fn text(&mut self, key: &str, value: &str) {
         self.key(key);
-        self.quoted(value)
+        self.quoted(value, false);
     }
 
-    fn quoted(&mut self, text: &str) -> Written {
+    /// A text that is known to need no escapes where it `is_plain`. Answers where
+    /// it stands.
+    #[inline]
+    pub fn text_of(&mut self, key: &str, value: &str, is_plain: bool) -> Written {
+        self.key(key);
+        self.quoted(value, is_plain)
+    }
+
+    #[inline]
+    fn quoted(&mut self, text: &str, is_plain: bool) -> Written {
         self.raw(b"\"");
         let start = self.buffer().len();
-        self.inside_quotes(text);
+        self.inside_quotes(text, is_plain);
         let end = self.buffer().len();
         self.raw(b"\"");
         Written(start..end)
     }
 
-    /// A text without its quotes. Nearly every text is JSON as it is, and to
-    /// look at all its bytes at once is cheaper than serde_json's one by one.
-    fn inside_quotes(&mut self, text: &str) {
-        let plain = text
-            .bytes()
-            .fold(true, |plain, byte| plain & (byte >= b' ') & (byte != b'"') & (byte != b'\\'));
-        if plain {
+    /// A text without its quotes. Nearly every text is JSON as it is.
+    #[inline]
+    fn inside_quotes(&mut self, text: &str, is_plain: bool) {
+        if is_plain {
             self.raw(text.as_bytes());
         } else {
             let quoted = serde_json::to_string(text).expect("every text is JSON");
@@ -194,9 +199,9 @@ impl Line<'_> {
                 self.raw(b",");
             }
             self.raw(b"\"");
-            self.inside_quotes(user.directory);
+            self.inside_quotes(user.directory, user.is_plain);
             self.raw(ESCAPED_BACKSLASH);
-            self.inside_quotes(user.id);
+            self.inside_quotes(user.id, user.is_plain);
             self.raw(b"\"");
             if self.buffer().len() - self.start + reserve > self.max {
                 self.buffer().truncate(before);

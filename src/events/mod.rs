@@ -82,11 +82,32 @@ impl TargetKeys {
     }
 }
 
+/// A time, and what it is in events: all sessions that a poll saw first share
+/// one, and to print it for each would take a tenth of the time of a poll.
+#[derive(Debug)]
+pub struct Moment {
+    time: Timestamp,
+    text: String,
+}
+
+impl Moment {
+    /// The time.
+    pub fn time(&self) -> Timestamp {
+        self.time
+    }
+}
+
+impl From<Timestamp> for Moment {
+    fn from(time: Timestamp) -> Self {
+        Self { time, text: TIMES.timestamp_to_string(&time) }
+    }
+}
+
 /// Something that a session event may add to the session itself.
 #[derive(Clone, Copy, Debug)]
-pub struct Lifetime {
+pub struct Lifetime<'a> {
     /// The first poll that saw the session.
-    pub first_seen: Timestamp,
+    pub first_seen: &'a Moment,
     /// The last poll that saw it; for `session_ended`.
     pub last_seen: Option<Timestamp>,
     /// What goes into the event's id in place of the poll's time: the time of
@@ -103,14 +124,17 @@ pub struct SessionKeys<'a> {
     pub user_directory: &'a str,
     /// The user's name as it may be shown.
     pub user_id: Option<&'a str>,
+    /// These texts hold nothing that JSON would escape.
+    pub is_plain: bool,
 }
 
-impl<'a> From<&'a Session<'_>> for SessionKeys<'a> {
-    fn from(session: &'a Session<'_>) -> Self {
+impl<'a> From<Session<'a>> for SessionKeys<'a> {
+    fn from(session: Session<'a>) -> Self {
         Self {
-            session_id: &session.session_id,
-            user_directory: &session.user_directory,
-            user_id: session.user_id.as_deref(),
+            session_id: session.session_id,
+            user_directory: session.user_directory,
+            user_id: session.user_id,
+            is_plain: session.is_plain,
         }
     }
 }
@@ -187,9 +211,9 @@ impl<'a> TargetEvents<'a> {
     }
 
     /// `session_summary`.
-    pub fn summary(&self, lines: &mut Lines, snapshot: &Snapshot<'_>, facts: &SummaryFacts) {
+    pub fn summary(&self, lines: &mut Lines, snapshot: &Snapshot, facts: &SummaryFacts) {
         let mut line = self.begin_only(lines, "session_summary");
-        line.number("session_count", snapshot.sessions.len() as u64);
+        line.number("session_count", snapshot.len() as u64);
         line.number("user_count", snapshot.people.len() as u64);
         line.number("excluded_session_count", snapshot.excluded_session_count as u64);
         if let Some(duration) = facts.duration_ms {
@@ -212,7 +236,7 @@ impl<'a> TargetEvents<'a> {
         event: SessionEvent,
         session: SessionKeys<'_>,
         attributes: Option<&crate::snapshot::Attributes>,
-        lifetime: Option<&Lifetime>,
+        lifetime: Option<&Lifetime<'_>>,
     ) -> bool {
         let change = lifetime.filter(|_| event != SessionEvent::Session).map(|lifetime| {
             let since = TIMES.timestamp_to_string(&lifetime.since);
@@ -222,19 +246,20 @@ impl<'a> TargetEvents<'a> {
         let user = session.user_id.unwrap_or("");
         let own = [session.session_id, session.user_directory, user];
         let write = |line: &mut Line<'_>, attributes: Option<&crate::snapshot::Attributes>| {
-            line.text("session_id", session.session_id);
-            let directory = line.text("user_directory", session.user_directory);
+            let is_plain = session.is_plain;
+            line.text_of("session_id", session.session_id, is_plain);
+            let directory = line.text_of("user_directory", session.user_directory, is_plain);
             if let Some(user_id) = session.user_id {
-                let id = line.text("user_id", user_id);
+                let id = line.text_of("user_id", user_id, is_plain);
                 line.user("user", directory, id);
             }
             if let Some(lifetime) = lifetime {
-                line.time("first_seen", lifetime.first_seen);
+                line.text_of("first_seen", &lifetime.first_seen.text, true);
                 if let Some(last_seen) = lifetime.last_seen {
                     line.time("last_seen", last_seen);
                     line.number(
                         "duration_seconds",
-                        seconds_between(lifetime.first_seen, last_seen),
+                        seconds_between(lifetime.first_seen.time, last_seen),
                     );
                 }
             }

@@ -1,11 +1,11 @@
 //! The sessions of one target as the last good answers told them.
 
-use std::hash::BuildHasher;
+use std::{collections::HashMap, hash::BuildHasher, rc::Rc};
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
 use jiff::Timestamp;
 
-use crate::events::SessionKeys;
+use crate::events::{Moment, SessionKeys};
 
 /// What is known of one target's sessions.
 ///
@@ -29,13 +29,14 @@ struct KnownSession {
     user_at: u32,
     /// Whether the user is named.
     named: bool,
+    /// The texts hold nothing that JSON would escape.
+    plain: bool,
     turn: u32,
-    /// Milliseconds since 1970.
-    first_seen: i64,
+    first_seen: Rc<Moment>,
 }
 
 impl KnownSession {
-    fn new(keys: SessionKeys<'_>, first_seen: Timestamp, turn: u32) -> Self {
+    fn new(keys: SessionKeys<'_>, first_seen: Rc<Moment>, turn: u32) -> Self {
         let user = keys.user_id.unwrap_or_default();
         let directory_at = keys.session_id.len();
         let user_at = directory_at + keys.user_directory.len();
@@ -45,8 +46,9 @@ impl KnownSession {
             directory_at: u32::try_from(directory_at).unwrap_or(u32::MAX),
             user_at: u32::try_from(user_at).unwrap_or(u32::MAX),
             named: keys.user_id.is_some(),
+            plain: keys.is_plain,
             turn,
-            first_seen: first_seen.as_millisecond(),
+            first_seen,
         }
     }
 
@@ -59,19 +61,16 @@ impl KnownSession {
             session_id: self.session_id(),
             user_directory: &self.text[self.directory_at as usize..self.user_at as usize],
             user_id: self.named.then(|| &self.text[self.user_at as usize..]),
+            is_plain: self.plain,
         }
-    }
-
-    fn first_seen(&self) -> Timestamp {
-        Timestamp::from_millisecond(self.first_seen).unwrap_or_default()
     }
 }
 
 /// A session of the newest answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
     /// The first poll that saw it.
-    pub first_seen: Timestamp,
+    pub first_seen: &'a Moment,
     /// It was not in the answer before this one.
     pub started: bool,
 }
@@ -82,7 +81,7 @@ pub struct Gone<'a> {
     /// What it was.
     pub keys: SessionKeys<'a>,
     /// The first poll that saw it.
-    pub first_seen: Timestamp,
+    pub first_seen: &'a Moment,
 }
 
 impl Known {
@@ -91,10 +90,14 @@ impl Known {
         last_poll: Option<Timestamp>,
         sessions: impl Iterator<Item = (SessionKeys<'a>, Timestamp)>,
     ) -> Self {
-        let mut known = Self { last_poll, ..Self::default() };
+        let mut known = Self::default();
+        let mut moments = HashMap::new();
         for (keys, first_seen) in sessions {
-            known.insert(keys, first_seen);
+            let first_seen =
+                moments.entry(first_seen).or_insert_with(|| Rc::new(Moment::from(first_seen)));
+            known.see(keys, first_seen);
         }
+        known.last_poll = last_poll;
         known
     }
 
@@ -105,7 +108,7 @@ impl Known {
 
     /// All sessions, in no order.
     pub fn sessions(&self) -> impl Iterator<Item = (SessionKeys<'_>, Timestamp)> {
-        self.sessions.iter().map(|session| (session.keys(), session.first_seen()))
+        self.sessions.iter().map(|session| (session.keys(), session.first_seen.time()))
     }
 
     /// How many there are.
@@ -124,26 +127,20 @@ impl Known {
     }
 
     /// Takes note of a session of the new answer, which came at `now`.
-    pub fn see(&mut self, keys: SessionKeys<'_>, now: Timestamp) -> Seen {
-        let hash = self.hasher.hash_one(keys.session_id);
-        if let Some(session) =
-            self.sessions.find_mut(hash, |known| known.session_id() == keys.session_id)
-        {
-            session.turn = self.turn;
-            return Seen { first_seen: session.first_seen(), started: false };
-        }
-        self.insert(keys, now);
-        Seen { first_seen: now, started: self.last_poll.is_some() }
-    }
-
-    fn insert(&mut self, keys: SessionKeys<'_>, first_seen: Timestamp) {
+    pub fn see(&mut self, keys: SessionKeys<'_>, now: &Rc<Moment>) -> Seen<'_> {
         let hash = self.hasher.hash_one(keys.session_id);
         let hasher = &self.hasher;
-        self.sessions.insert_unique(
+        let turn = self.turn;
+        let entry = self.sessions.entry(
             hash,
-            KnownSession::new(keys, first_seen, self.turn),
+            |known| known.session_id() == keys.session_id,
             |known| hasher.hash_one(known.session_id()),
         );
+        let started = matches!(entry, Entry::Vacant(_)) && self.last_poll.is_some();
+        let session =
+            entry.or_insert_with(|| KnownSession::new(keys, Rc::clone(now), turn)).into_mut();
+        session.turn = turn;
+        Seen { first_seen: &session.first_seen, started }
     }
 
     /// The sessions that the new answer did not hold.
@@ -151,7 +148,7 @@ impl Known {
         self.sessions
             .iter()
             .filter(|session| session.turn != self.turn)
-            .map(|session| Gone { keys: session.keys(), first_seen: session.first_seen() })
+            .map(|session| Gone { keys: session.keys(), first_seen: &session.first_seen })
     }
 
     /// Ends the new answer: what it did not hold is forgotten.

@@ -249,10 +249,13 @@ fn restore(record: &TargetRecord<'_>) -> SavedTarget {
     let time = |ms| Timestamp::from_millisecond(ms).unwrap_or_default();
     let sessions = record.sessions.iter().map(
         |SessionRecord(session_id, user_directory, user_id, first_seen)| {
-            (
-                SessionKeys { session_id, user_directory, user_id: user_id.as_deref() },
-                time(*first_seen),
-            )
+            let keys = SessionKeys {
+                session_id,
+                user_directory,
+                user_id: user_id.as_deref(),
+                is_plain: false,
+            };
+            (keys, time(*first_seen))
         },
     );
     SavedTarget {

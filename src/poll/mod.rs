@@ -8,7 +8,7 @@ mod schedule;
 mod servers;
 mod survey;
 
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -22,13 +22,13 @@ use servers::Servers;
 use crate::{
     config::{Config, SessionDetails},
     events::{
-        Lifetime, Lines, SessionEvent, SessionKeys, SiteCounts, SummaryFacts, TargetEvents,
+        Lifetime, Lines, Moment, SessionEvent, SessionKeys, SiteCounts, SummaryFacts, TargetEvents,
         TargetKeys, site_summary,
     },
     lifecycle::{Known, Saved, SavedTarget, StateError, StateFile, TargetId},
     output::{CHUNK_BYTES, Closed, Output},
     proxy::{CredentialsError, Failure},
-    snapshot::{Body, People, Rules, Snapshot},
+    snapshot::{People, Reader, Rules, Snapshot},
     target::Target,
 };
 
@@ -281,19 +281,16 @@ impl PolledTarget {
         output: &Output,
     ) -> Result<Polled, Closed> {
         let server = servers.get(self.server);
-        let answer = server.sessions(&self.target.virtual_proxy, requests, time.deadline).await;
-        let duration_ms = time.elapsed_ms();
-        let mut body = match answer {
-            Ok(answer) => Body::new(answer.body).expecting(self.known.len()),
-            Err(failure) => return self.failed(failure, settings, time, output).await,
-        };
+        let mut reader = Reader::new(&settings.rules).expecting(self.known.len());
+        let answer =
+            server.sessions(&self.target.virtual_proxy, requests, time.deadline, &mut reader).await;
         let facts = SummaryFacts {
-            duration_ms: Some(duration_ms),
+            duration_ms: Some(time.elapsed_ms()),
             certificates: server.certificate_dates(),
         };
-        match body.read(&settings.rules) {
+        match answer.and_then(|()| reader.finish().map_err(|failure| failure.status(200))) {
             Ok(snapshot) => self.answered(snapshot, &facts, settings, time, output).await,
-            Err(failure) => self.failed(failure.status(200), settings, time, output).await,
+            Err(failure) => self.failed(failure, settings, time, output).await,
         }
     }
 
@@ -329,7 +326,7 @@ impl PolledTarget {
 
     async fn answered(
         &mut self,
-        snapshot: Snapshot<'_>,
+        snapshot: Snapshot,
         facts: &SummaryFacts,
         settings: &Settings,
         time: PollTime,
@@ -365,7 +362,7 @@ impl PolledTarget {
         Ok(Polled {
             changes: teller.changes.map(|mut changes| changes.take()).unwrap_or_default(),
             failed: false,
-            session_count: snapshot.sessions.len(),
+            session_count: snapshot.len(),
             excluded_session_count: snapshot.excluded_session_count,
             people: snapshot.people,
         })
@@ -387,19 +384,20 @@ struct Teller<'a> {
 impl Teller<'_> {
     async fn sessions(
         &mut self,
-        snapshot: &Snapshot<'_>,
+        snapshot: &Snapshot,
         known: &mut Known,
         settings: &Settings,
         now: Timestamp,
     ) -> Result<(), Closed> {
         let snapshot_wanted = settings.details == SessionDetails::Snapshot;
         let since = known.last_poll().unwrap_or(now);
+        let moment = Rc::new(Moment::from(now));
         known.begin();
-        for session in snapshot.sessions.iter().filter(|session| !session.excluded) {
+        for session in snapshot.sessions().filter(|session| !session.excluded) {
             let keys = SessionKeys::from(session);
-            let seen = known.see(keys, now);
+            let seen = known.see(keys, &moment);
             let lifetime = Lifetime { first_seen: seen.first_seen, last_seen: None, since };
-            let attributes = session.attributes.as_deref();
+            let attributes = session.attributes;
             if settings.lifecycle && seen.started {
                 self.tell(SessionEvent::Started, keys, attributes, &lifetime).await?;
             }
@@ -423,7 +421,7 @@ impl Teller<'_> {
         event: SessionEvent,
         keys: SessionKeys<'_>,
         attributes: Option<&crate::snapshot::Attributes>,
-        lifetime: &Lifetime,
+        lifetime: &Lifetime<'_>,
     ) -> Result<(), Closed> {
         let lines = match &mut self.changes {
             Some(changes) if event != SessionEvent::Session => changes,

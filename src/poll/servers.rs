@@ -19,7 +19,7 @@ use crate::{
     config::Config,
     events::CertificateDates,
     proxy::{
-        Answer, ClientSettings, Credentials, CredentialsError, Failure, ProxyClient,
+        ClientSettings, Credentials, CredentialsError, Failure, ProxyClient, Receiver,
         no_turn_in_time,
     },
     target::{Server, VirtualProxy},
@@ -141,8 +141,9 @@ impl PolledServer {
         virtual_proxy: &VirtualProxy,
         requests: &Semaphore,
         deadline: Instant,
-    ) -> Result<Answer, Failure> {
-        match timeout_at(deadline, self.in_turn(virtual_proxy, requests, deadline)).await {
+        answer: &mut impl Receiver,
+    ) -> Result<(), Failure> {
+        match timeout_at(deadline, self.in_turn(virtual_proxy, requests, deadline, answer)).await {
             Ok(result) => result,
             Err(_) => Err(no_turn_in_time()),
         }
@@ -153,7 +154,8 @@ impl PolledServer {
         virtual_proxy: &VirtualProxy,
         requests: &Semaphore,
         deadline: Instant,
-    ) -> Result<Answer, Failure> {
+        answer: &mut impl Receiver,
+    ) -> Result<(), Failure> {
         let _own = self.requests.acquire().await;
         let probe = if self.suspect.get() { Some(self.probe.lock().await) } else { None };
         if let Some(failure) = self.down.borrow().clone() {
@@ -162,7 +164,7 @@ impl PolledServer {
         // Somebody else may have found it up while this one waited.
         let _probe = probe.filter(|_| self.suspect.get());
         let _all = requests.acquire().await;
-        let result = self.client.sessions(virtual_proxy, deadline).await;
+        let result = self.client.sessions(virtual_proxy, deadline, answer).await;
         let down = result.as_ref().err().filter(|failure| failure.whole_server).cloned();
         self.suspect.set(down.is_some());
         if down.is_some() {

@@ -8,7 +8,7 @@ use crate::{
     config::Config,
     events::CertificateDates,
     proxy::{CredentialsError, Failure},
-    snapshot::Body,
+    snapshot::{Reader, Rules, Snapshot},
     target::Target,
 };
 
@@ -17,8 +17,8 @@ use crate::{
 pub struct Surveyed<'a> {
     /// The target.
     pub target: &'a Target,
-    /// The body of its answer, still to be read, or why there is none.
-    pub answer: Result<Body, Failure>,
+    /// Its sessions, or why they are not known.
+    pub answer: Result<Snapshot, Failure>,
     /// Until when its certificates are good.
     pub certificates: CertificateDates,
 }
@@ -29,16 +29,18 @@ pub struct Surveyed<'a> {
 /// Where certificates cannot be used.
 pub async fn survey(config: &Config) -> Result<Vec<Surveyed<'_>>, CredentialsError> {
     let servers = Servers::new(config)?;
+    let rules = Rules::new(config);
     let requests = Semaphore::new(config.options.concurrency);
     // People wait for an answer, not for a tick: each target has its own time.
     let deadline = Instant::now()
         + config.options.timeout * u32::try_from(config.targets.len().max(1)).unwrap_or(u32::MAX);
     let asked = config.targets.iter().map(|target| async {
         let server = servers.get(servers.index_of(&target.server));
-        let answer = server.sessions(&target.virtual_proxy, &requests, deadline).await;
+        let mut reader = Reader::new(&rules);
+        let answer = server.sessions(&target.virtual_proxy, &requests, deadline, &mut reader).await;
         Surveyed {
             target,
-            answer: answer.map(|answer| Body::new(answer.body)),
+            answer: answer.and_then(|()| reader.finish()),
             certificates: server.certificate_dates(),
         }
     });

@@ -31,11 +31,12 @@ pub struct ClientSettings {
     pub keep_idle: Duration,
 }
 
-/// A body that may hold a list of sessions.
-#[derive(Debug)]
-pub struct Answer {
-    /// The body.
-    pub body: Vec<u8>,
+/// Takes the body of an answer as it comes.
+pub trait Receiver {
+    /// A body begins. What came before was of a connection that broke.
+    fn begin(&mut self);
+    /// The next piece of it.
+    fn piece(&mut self, bytes: &[u8]);
 }
 
 /// Speaks to one server.
@@ -108,18 +109,19 @@ impl ProxyClient {
     /// Asks for the sessions of one virtual proxy.
     ///
     /// # Errors
-    /// Whatever keeps the answer from being a body with status 200.
+    /// Whatever keeps the answer from being a whole body with status 200.
     pub async fn sessions(
         &self,
         virtual_proxy: &VirtualProxy,
         deadline: Instant,
-    ) -> Result<Answer, Failure> {
+        answer: &mut impl Receiver,
+    ) -> Result<(), Failure> {
         let asked = Instant::now();
         let deadline = deadline.min(asked + self.settings.timeout);
-        match timeout_at(deadline, self.ask_twice(virtual_proxy)).await {
-            Ok(Ok(answer)) => {
+        match timeout_at(deadline, self.ask_twice(virtual_proxy, answer)).await {
+            Ok(Ok(())) => {
                 self.answered.set(true);
-                Ok(answer)
+                Ok(())
             }
             Ok(Err(failure)) => Err(failure),
             Err(_) => Err(explain::no_answer_in_time(asked.elapsed())),
@@ -128,13 +130,17 @@ impl ProxyClient {
 
     /// A server may close a kept connection in the moment in which we use it.
     /// That says nothing about the server, so a second, fresh one is tried.
-    async fn ask_twice(&self, virtual_proxy: &VirtualProxy) -> Result<Answer, Failure> {
-        match self.ask(virtual_proxy).await {
+    async fn ask_twice(
+        &self,
+        virtual_proxy: &VirtualProxy,
+        answer: &mut impl Receiver,
+    ) -> Result<(), Failure> {
+        match self.ask(virtual_proxy, answer).await {
             Err(Trouble::Transport(error))
                 if self.answered.get() && explain::connection_was_closed(&error) =>
             {
                 self.answered.set(false);
-                self.ask(virtual_proxy).await
+                self.ask(virtual_proxy, answer).await
             }
             result => result,
         }
@@ -144,7 +150,11 @@ impl ProxyClient {
         })
     }
 
-    async fn ask(&self, virtual_proxy: &VirtualProxy) -> Result<Answer, Trouble> {
+    async fn ask(
+        &self,
+        virtual_proxy: &VirtualProxy,
+        answer: &mut impl Receiver,
+    ) -> Result<(), Trouble> {
         let key = xrfkey::fresh();
         let url = format!(
             "https://{}{}?Xrfkey={key}",
@@ -153,44 +163,56 @@ impl ProxyClient {
         );
         let response = self.http.get(url).header("X-Qlik-Xrfkey", key).send().await?;
         let status = response.status().as_u16();
-        let html = is_html(&response);
+        if status == 200 {
+            return self.receive(response, answer).await;
+        }
         let location = response
             .headers()
             .get(reqwest::header::LOCATION)
             .map(|location| String::from_utf8_lossy(location.as_bytes()).into_owned());
-        if status == 200 {
-            let body = self.body(response, self.settings.max_body_bytes).await?;
-            if html || body.trim_ascii_start().first() == Some(&b'<') {
-                return Err(explain::login_page(&self.server, status, None).into());
-            }
-            return Ok(Answer { body });
-        }
-        // Its beginning is enough to say what it is; what is wrong is the status.
-        let body = self.body(response, explain::BODY_START_BYTES).await.unwrap_or_default();
+        let body = beginning(response).await;
         Err(explain::status(&self.server, virtual_proxy, status, location.as_deref(), &body).into())
     }
 
-    async fn body(&self, mut response: Response, limit: usize) -> Result<Vec<u8>, Trouble> {
-        let announced = response.content_length().unwrap_or(0);
-        let too_large = || explain::body_too_large(self.settings.max_body_bytes);
-        if response.status() == 200 && announced > limit as u64 {
-            return Err(too_large().into());
+    async fn receive(
+        &self,
+        mut response: Response,
+        answer: &mut impl Receiver,
+    ) -> Result<(), Trouble> {
+        let limit = self.settings.max_body_bytes as u64;
+        let mut is_html = is_html(&response);
+        if response.content_length().is_some_and(|announced| announced > limit) {
+            return Err(explain::body_too_large(limit).into());
         }
-        // One allocation where the length is announced. An announcement alone
-        // must not reserve the whole limit.
-        let mut body = Vec::with_capacity(announced.min(1 << 24).min(limit as u64) as usize);
-        while let Some(chunk) = response.chunk().await? {
-            if body.len() + chunk.len() > limit {
-                if response.status() == 200 {
-                    return Err(too_large().into());
-                }
-                body.extend_from_slice(&chunk[..limit - body.len()]);
-                break;
+        answer.begin();
+        let (mut received, mut only_layout) = (0, true);
+        while let Some(piece) = response.chunk().await? {
+            received += piece.len() as u64;
+            if received > limit {
+                return Err(explain::body_too_large(limit).into());
             }
-            body.extend_from_slice(&chunk);
+            if only_layout && let Some(first) = piece.trim_ascii_start().first() {
+                only_layout = false;
+                is_html |= *first == b'<';
+            }
+            answer.piece(&piece);
         }
-        Ok(body)
+        if is_html { Err(explain::login_page(&self.server, 200, None).into()) } else { Ok(()) }
     }
+}
+
+/// The beginning of a body is enough to say what it is, where what is wrong is
+/// the status.
+async fn beginning(mut response: Response) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Ok(Some(piece)) = response.chunk().await {
+        body.extend_from_slice(&piece);
+        if body.len() >= explain::BODY_START_BYTES {
+            body.truncate(explain::BODY_START_BYTES);
+            break;
+        }
+    }
+    body
 }
 
 /// A failure that is understood, or what the HTTP client says.

@@ -149,7 +149,7 @@ pub fn no_turn_in_time() -> Failure {
 }
 
 /// More than `maxBodyBytes`.
-pub fn body_too_large(limit: usize) -> Failure {
+pub fn body_too_large(limit: u64) -> Failure {
     Failure::new(Category::BodyTooLarge, format!("the answer has more than {limit} bytes"))
         .hint("is this the session API? If so, raise `sessionSource.maxBodyBytes`")
         .status(200)

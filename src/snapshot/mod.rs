@@ -1,43 +1,39 @@
 //! One answer of the session API, checked: the sessions of one target at one
 //! moment, without excluded users and with users named as the settings say.
 //!
-//! Behind this module nobody sees a plain user id that must not be seen.
+//! A [`Reader`] makes a [`Snapshot`] of an answer while it comes. Behind this
+//! module nobody sees a plain user id that must not be seen.
 
 mod names;
+mod reader;
 mod repair;
 mod users;
+mod usual;
 
-use std::{borrow::Cow, collections::BTreeMap, fmt};
-
-use serde::{
-    Deserialize,
-    de::{Deserializer as _, SeqAccess, Visitor},
-};
-use serde_json::value::RawValue;
+use std::{borrow::Cow, collections::BTreeMap};
 
 pub use names::Names;
+pub use reader::Reader;
 pub use users::{People, Person, UserName};
 
-use crate::{
-    config::{Config, ExcludedUser},
-    json,
-    proxy::{Category, Failure},
-};
+use crate::config::{Config, ExcludedUser};
 
 /// A session's attributes: key → its values, in the order of the answer.
 pub type Attributes = BTreeMap<String, Vec<String>>;
 
 /// One session.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Session<'a> {
     /// A GUID normally; an external session module may set any text.
-    pub session_id: Cow<'a, str>,
+    pub session_id: &'a str,
     /// The user directory.
-    pub user_directory: Cow<'a, str>,
+    pub user_directory: &'a str,
     /// The user, named as the settings say; none where users are not named.
-    pub user_id: Option<Cow<'a, str>>,
+    pub user_id: Option<&'a str>,
     /// Only where they are asked for.
-    pub attributes: Option<Box<Attributes>>,
+    pub attributes: Option<&'a Attributes>,
+    /// The texts hold nothing that JSON would escape.
+    pub is_plain: bool,
     /// The first of this answer that the user holds.
     pub first_of_user: bool,
     /// Belongs to an excluded user: counts, but is not told.
@@ -46,13 +42,30 @@ pub struct Session<'a> {
 
 /// The sessions of one target at one moment.
 #[derive(Debug, Default)]
-pub struct Snapshot<'a> {
-    /// In the order of the answer.
-    pub sessions: Vec<Session<'a>>,
-    /// Who holds them.
+pub struct Snapshot {
+    /// Session id, user directory and user of each session, one behind the
+    /// other: a site may have tens of thousands of sessions.
+    texts: String,
+    sessions: Vec<Entry>,
+    /// Of each session, where they are asked for.
+    attributes: Vec<Option<Attributes>>,
+    /// Who holds the sessions.
     pub people: People,
     /// How many sessions excluded users held.
     pub excluded_session_count: usize,
+}
+
+/// What is known of a session beside its texts.
+#[derive(Debug)]
+struct Entry {
+    /// Lengths of the texts, in bytes.
+    session_id: u32,
+    user_directory: u32,
+    user_id: u32,
+    is_named: bool,
+    is_plain: bool,
+    first_of_user: bool,
+    excluded: bool,
 }
 
 /// What to take from an answer.
@@ -81,143 +94,110 @@ impl Rules {
     }
 }
 
-/// An answer's body, which lends its texts to a [`Snapshot`].
-#[derive(Debug)]
-pub struct Body {
-    bytes: Vec<u8>,
-    /// Sessions to make room for.
-    expected: usize,
-}
-
-impl Body {
-    /// Takes a body as it came.
-    pub fn new(bytes: Vec<u8>) -> Self {
-        Self { bytes, expected: 0 }
-    }
-
-    /// Makes room for as many sessions as the answer before held.
-    #[must_use]
-    pub fn expecting(self, sessions: usize) -> Self {
-        Self { expected: sessions, ..self }
-    }
-
-    /// Reads the list of sessions.
-    ///
-    /// # Errors
-    /// `invalid_body` where it is anything but a list of sessions. One bad
-    /// entry spoils the whole answer: a count without it would be false.
-    pub fn read(&mut self, rules: &Rules) -> Result<Snapshot<'_>, Failure> {
-        const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-        if self.bytes.starts_with(BYTE_ORDER_MARK) {
-            self.bytes.drain(..BYTE_ORDER_MARK.len());
-        }
-        repair::lone_surrogates(&mut self.bytes);
-        let text = std::str::from_utf8(&self.bytes).map_err(|error| invalid(&error))?;
-        if text.trim_ascii().is_empty() {
-            return Err(invalid(&"it is empty"));
-        }
-        let mut list = serde_json::Deserializer::from_str(text);
-        let snapshot = list.deserialize_seq(SessionList { rules, expected: self.expected });
-        snapshot
-            .and_then(|snapshot| list.end().map(|()| snapshot))
-            .map_err(|error| invalid(&json::complaint(&error)))
-    }
-}
-
-fn invalid(error: &dyn fmt::Display) -> Failure {
-    Failure::new(Category::InvalidBody, format!("the answer is not a list of sessions: {error}"))
-        .hint("is this the session API of the Qlik Sense proxy (port 4243), or does a load balancer answer in its place?")
-}
-
-/// A session as the proxy tells it; unknown fields are passed over.
-#[derive(Deserialize)]
-#[serde(expecting = "a session with SessionId, UserDirectory and UserId")]
+/// A session as it stands in an answer.
 struct Told<'a> {
-    #[serde(rename = "SessionId", borrow)]
-    session_id: Text<'a>,
-    #[serde(rename = "UserDirectory", borrow)]
-    user_directory: Text<'a>,
-    #[serde(rename = "UserId", borrow)]
-    user_id: Text<'a>,
-    #[serde(rename = "Attributes", borrow, default)]
-    attributes: Option<&'a RawValue>,
+    session_id: Cow<'a, str>,
+    user_directory: Cow<'a, str>,
+    user_id: Cow<'a, str>,
+    /// A list, as JSON.
+    attributes: Option<&'a str>,
+    /// The texts hold nothing that JSON would escape.
+    is_plain: bool,
 }
 
-/// A text, borrowed where it holds no escapes.
-#[derive(Deserialize)]
-#[serde(transparent)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-struct SessionList<'r> {
-    rules: &'r Rules,
-    expected: usize,
-}
-
-impl<'de> Visitor<'de> for SessionList<'_> {
-    type Value = Snapshot<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of sessions")
+impl Snapshot {
+    fn with_room(sessions: usize) -> Self {
+        Self { sessions: Vec::with_capacity(sessions), ..Self::default() }
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Snapshot<'de>, A::Error> {
-        let sessions = Vec::with_capacity(self.expected);
-        let mut snapshot = Snapshot { sessions, ..Snapshot::default() };
-        while let Some(told) = list.next_element::<Told<'de>>()? {
-            snapshot.add(told, self.rules);
-        }
-        Ok(snapshot)
+    /// How many sessions there are.
+    pub fn len(&self) -> usize {
+        self.sessions.len()
     }
-}
 
-impl<'a> Snapshot<'a> {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    /// The sessions in the order of the answer.
+    pub fn sessions(&self) -> impl Iterator<Item = Session<'_>> {
+        let mut texts = self.texts.as_str();
+        self.sessions.iter().enumerate().map(move |(index, entry)| {
+            let mut text = |length: u32| {
+                let (text, rest) = texts.split_at(length as usize);
+                texts = rest;
+                text
+            };
+            let (session_id, user_directory) = (text(entry.session_id), text(entry.user_directory));
+            let user_id = text(entry.user_id);
+            Session {
+                session_id,
+                user_directory,
+                user_id: entry.is_named.then_some(user_id),
+                attributes: self.attributes.get(index).and_then(Option::as_ref),
+                is_plain: entry.is_plain,
+                first_of_user: entry.first_of_user,
+                excluded: entry.excluded,
+            }
+        })
+    }
+
     /// The distinct users in order, where users are named.
     pub fn users(&self) -> Option<Vec<UserName<'_>>> {
         let mut users = Vec::with_capacity(self.people.len());
-        for session in self.sessions.iter().filter(|session| session.first_of_user) {
-            users.push(UserName::new(&session.user_directory, session.user_id.as_deref()?));
+        for session in self.sessions().filter(|session| session.first_of_user) {
+            users.push(UserName::new(session.user_directory, session.user_id?, session.is_plain));
         }
         users.sort_unstable();
         Some(users)
     }
 
-    fn add(&mut self, told: Told<'a>, rules: &Rules) {
-        let Told {
-            session_id: Text(session_id),
-            user_directory: Text(directory),
-            user_id: Text(id),
-            attributes,
-        } = told;
-        let excluded = rules.exclude.iter().any(|user| user.matches(&directory, &id));
+    /// Adds a session; or says why it cannot.
+    fn add(&mut self, told: &Told<'_>, rules: &Rules) -> Result<(), String> {
+        let Told { session_id, user_directory: directory, user_id: id, .. } = told;
+        let excluded = rules.exclude.iter().any(|user| user.matches(directory, id));
         if excluded {
             self.excluded_session_count += 1;
             if !rules.excluded_users_count {
-                return;
+                return Ok(());
             }
         }
-        let first_of_user = self.people.insert(Person::new(&directory, &id));
-        let mut attributes = attributes.filter(|_| rules.attributes).map(attributes_of);
-        let name = rules.names.name(&directory, &id);
-        if let Some(attributes) = &mut attributes {
-            name.hide_in_attributes(attributes);
+        let first_of_user = self.people.insert(Person::new(directory, id));
+        let name = rules.names.name(directory, id);
+        if rules.attributes {
+            let mut attributes = told.attributes.map(attributes_of);
+            if let Some(attributes) = &mut attributes {
+                name.hide_in_attributes(attributes);
+            }
+            self.attributes.push(attributes);
         }
         let session_id = name.hide_in_session_id(session_id);
         let user_id = name.shown(id);
-        self.sessions.push(Session {
-            session_id,
-            user_directory: directory,
-            user_id,
-            attributes: attributes.map(Box::new),
+        let entry = Entry {
+            session_id: self.append(&session_id)?,
+            user_directory: self.append(directory)?,
+            user_id: self.append(user_id.unwrap_or_default())?,
+            is_named: user_id.is_some(),
+            is_plain: told.is_plain,
             first_of_user,
             excluded,
-        });
+        };
+        self.sessions.push(entry);
+        Ok(())
+    }
+
+    /// Answers the length of the text.
+    fn append(&mut self, text: &str) -> Result<u32, String> {
+        self.texts.push_str(text);
+        u32::try_from(text.len()).map_err(|_| "a text is longer than 4 GiB".to_owned())
     }
 }
 
 /// Reads `[{"group":"x"},{"group":"y"},{"email":""}]`. What has another shape
 /// is passed over: attributes decorate, they must not spoil a count.
-fn attributes_of(raw: &RawValue) -> Attributes {
-    let list: Vec<serde_json::Value> = serde_json::from_str(raw.get()).unwrap_or_default();
+fn attributes_of(json: &str) -> Attributes {
+    let list: Vec<serde_json::Value> = serde_json::from_str(json).unwrap_or_default();
     let mut attributes = Attributes::new();
     for entry in list {
         let serde_json::Value::Object(entry) = entry else { continue };

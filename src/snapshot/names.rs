@@ -91,21 +91,21 @@ pub enum Name {
 
 impl Name {
     /// What stands in `user_id`.
-    pub fn shown<'a>(self, id: Cow<'a, str>) -> Option<Cow<'a, str>> {
+    pub fn shown<'a>(&'a self, id: &'a str) -> Option<&'a str> {
         match self {
             Self::Plain => Some(id),
-            Self::Hidden { shown, .. } => shown.map(Cow::Owned),
+            Self::Hidden { shown, .. } => shown.as_deref(),
         }
     }
 
     /// External session modules may build a session's id from the user's. An id
     /// of one or two characters stands in every GUID by chance, and is left.
-    pub fn hide_in_session_id<'a>(&self, session_id: Cow<'a, str>) -> Cow<'a, str> {
+    pub fn hide_in_session_id<'a>(&self, session_id: &'a str) -> Cow<'a, str> {
         match self {
             Self::Hidden { id, .. } if id.len() > 2 => {
-                self.hidden(&session_id).map_or(session_id, Cow::Owned)
+                self.hidden(session_id).map_or(Cow::Borrowed(session_id), Cow::Owned)
             }
-            _ => session_id,
+            _ => Cow::Borrowed(session_id),
         }
     }
 

@@ -4,13 +4,20 @@
 
 use memchr::memchr;
 
-/// Replaces every escaped surrogate that has no partner by `\ufffd`, in place.
-pub fn lone_surrogates(json: &mut [u8]) {
-    let mut at = 0;
-    while let Some(next) = memchr(b'\\', &json[at..]) {
+/// Bytes of an escaped pair.
+const PAIR: usize = 12;
+
+/// Replaces every escaped surrogate that has no partner by `\ufffd`, in place,
+/// from `at` on. Answers how far: to the end where the text is complete, else to
+/// the first escape whose partner may be still to come.
+pub fn lone_surrogates(json: &mut [u8], mut at: usize, complete: bool) -> usize {
+    while let Some(next) = json.get(at..).and_then(|rest| memchr(b'\\', rest)) {
         at += next;
+        if !complete && json.len() - at < PAIR {
+            return at;
+        }
         match surrogate(json, at) {
-            Some(Half::High) if surrogate(json, at + 6) == Some(Half::Low) => at += 12,
+            Some(Half::High) if surrogate(json, at + 6) == Some(Half::Low) => at += PAIR,
             Some(_) => {
                 json[at + 2..at + 6].copy_from_slice(b"fffd");
                 at += 6;
@@ -18,10 +25,8 @@ pub fn lone_surrogates(json: &mut [u8]) {
             // Not only this byte: the one behind it may be an escaped backslash.
             None => at += 2,
         }
-        if at >= json.len() {
-            break;
-        }
     }
+    json.len()
 }
 
 #[derive(PartialEq, Eq)]
@@ -50,7 +55,7 @@ mod tests {
 
     fn repaired(json: &str) -> String {
         let mut bytes = json.as_bytes().to_vec();
-        lone_surrogates(&mut bytes);
+        assert_eq!(lone_surrogates(&mut bytes, 0, true), bytes.len());
         String::from_utf8(bytes).expect("only ASCII is replaced by ASCII")
     }
 

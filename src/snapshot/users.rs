@@ -31,16 +31,18 @@ pub struct UserName<'a> {
     pub directory: &'a str,
     /// The user, named as the settings say.
     pub id: &'a str,
+    /// The texts hold nothing that JSON would escape.
+    pub is_plain: bool,
 }
 
 impl<'a> UserName<'a> {
     /// The name of a user.
-    pub fn new(directory: &'a str, id: &'a str) -> Self {
+    pub fn new(directory: &'a str, id: &'a str, is_plain: bool) -> Self {
         let mut beginning = [0; 16];
         for (byte, of_text) in beginning.iter_mut().zip(bytes(directory, id)) {
             *byte = of_text;
         }
-        Self { beginning: u128::from_be_bytes(beginning), directory, id }
+        Self { beginning: u128::from_be_bytes(beginning), directory, id, is_plain }
     }
 }
 
