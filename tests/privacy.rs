@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fs, time::Duration};
 
 use qlik_sessions::site::SimulatedSession;
 use serde_json::{Value, json};
-use support::{Finished, Fixture, assert_valid, of_kind, texts};
+use support::{Finished, Fixture, assert_valid, of_kind, of_target, texts};
 
 const KEY: &str = "a-key-that-nobody-guesses";
 const IDS: [&str; 3] = ["goran", "Maria.Svensson", "åsa"];
@@ -68,7 +68,7 @@ fn pseudonyms_are_stable_and_hide_every_id() {
             .iter()
             .all(|id| id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
     );
-    assert_eq!(of_kind(&events, "session_summary")[0]["user_count"], 3);
+    assert_eq!(of_target(&events, "session_summary", "/")[0]["user_count"], 3);
     assert_eq!(events.last().expect("a site_summary")["user_count"], 3);
     // openssl dgst -sha256 -hmac a-key-that-nobody-guesses over `LAB\goran`
     assert!(

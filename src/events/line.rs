@@ -31,9 +31,9 @@ impl Lines {
         self.bytes.is_empty()
     }
 
-    /// Takes the lines out; makes room for as many again.
+    /// Takes the lines out; makes room for as many again and a line more.
     pub fn take(&mut self) -> Vec<u8> {
-        let room = Vec::with_capacity(self.bytes.len());
+        let room = Vec::with_capacity(self.bytes.len() * 9 / 8);
         std::mem::replace(&mut self.bytes, room)
     }
 

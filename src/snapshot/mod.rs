@@ -21,6 +21,9 @@ use crate::config::{Config, ExcludedUser};
 /// A session's attributes: key → its values, in the order of the answer.
 pub type Attributes = BTreeMap<String, Vec<String>>;
 
+/// What the texts of a session take, in bytes: a GUID and a name.
+const USUAL_TEXTS: usize = 64;
+
 /// One session.
 #[derive(Clone, Copy, Debug)]
 pub struct Session<'a> {
@@ -107,7 +110,11 @@ struct Told<'a> {
 
 impl Snapshot {
     fn with_room(sessions: usize) -> Self {
-        Self { sessions: Vec::with_capacity(sessions), ..Self::default() }
+        Self {
+            texts: String::with_capacity(sessions * USUAL_TEXTS),
+            sessions: Vec::with_capacity(sessions),
+            ..Self::default()
+        }
     }
 
     /// How many sessions there are.

@@ -187,6 +187,8 @@ impl Receiver for Reader<'_> {
 
     fn piece(&mut self, bytes: &[u8]) {
         for piece in bytes.chunks(self.window) {
+            // Once for all pieces that will be pending together.
+            self.pending.reserve(if self.pending.is_empty() { self.window * 3 / 2 } else { 0 });
             self.pending.extend_from_slice(piece);
             if self.pending.len() >= self.enough {
                 self.read_pending(false);
