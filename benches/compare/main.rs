@@ -77,8 +77,8 @@ fn main() {
     transform(&plan, folder.path(), &mut table);
     if is_installed("nginx") && is_installed("openssl") {
         let nginx = Nginx::start(folder.path(), &[100, 1_000, plan.large, plan.largest]);
-        once(&plan, folder.path(), &nginx, &mut table);
-        stream(&plan, folder.path(), &nginx, &mut table);
+        let floor = once(&plan, folder.path(), &nginx, &mut table);
+        stream(&plan, folder.path(), &nginx, floor, &mut table);
         memory_growth(&plan, folder.path(), &nginx, &mut table);
     } else {
         eprintln!("nginx or openssl is not installed: `once` and `stream` are left out");
@@ -182,8 +182,8 @@ fn transform(plan: &Plan, folder: &Path, table: &mut Table) {
     );
 }
 
-/// `once` against `curl` and `curl | jq`.
-fn once(plan: &Plan, folder: &Path, nginx: &Nginx, table: &mut Table) {
+/// `once` against `curl` and `curl | jq`. Answers the CPU of `curl`, in ms.
+fn once(plan: &Plan, folder: &Path, nginx: &Nginx, table: &mut Table) -> Option<f64> {
     let config = nginx.config(folder, &USUAL);
     let [first, second] = USUAL.map(|sessions| nginx.url(sessions));
     let here = folder.display();
@@ -231,6 +231,7 @@ fn once(plan: &Plan, folder: &Path, nginx: &Nginx, table: &mut Table) {
             );
         }
     }
+    (!floors.is_empty()).then(|| cpu_of(&floors))
 }
 
 /// A `stream`, and what it costs while it polls.
@@ -281,15 +282,18 @@ impl Streaming {
     }
 }
 
-/// `stream` at a usual and at a very large site.
-fn stream(plan: &Plan, folder: &Path, nginx: &Nginx, table: &mut Table) {
+/// `stream` at a usual and at a very large site; `floor` is the CPU of `curl`, in ms.
+fn stream(plan: &Plan, folder: &Path, nginx: &Nginx, floor: Option<f64>, table: &mut Table) {
     let usual = Streaming::start(&nginx.config(folder, &USUAL));
     usual.poll(3);
     let costs = (0..plan.runs.div_ceil(2)).map(|_| ms(usual.cost(plan.polls))).collect();
     let (cpu, usual) = (median(costs), usual.memory());
     table.row(
         "`stream`, 100 + 1,000 sessions, one poll",
-        &format!("{cpu:.2} ms CPU"),
+        &match floor {
+            Some(floor) => format!("{cpu:.2} ms CPU: {:.3} × that of `curl`", cpu / floor),
+            None => format!("{cpu:.2} ms CPU"),
+        },
         "1.5 ms",
         Some(cpu <= 1.5),
     );

@@ -126,7 +126,7 @@ impl<'r> Reader<'r> {
                 return Err(format!("it is not UTF-8 from byte {at} on"));
             }
         };
-        let is_plain = usual::has_no_controls(text);
+        let has_no_controls = usual::has_no_controls(text);
         let mut rest = text;
         if self.place == Place::Start && self.read == 0 {
             rest = rest.strip_prefix('\u{feff}').unwrap_or(rest);
@@ -140,16 +140,17 @@ impl<'r> Reader<'r> {
                 (Place::Behind, b',') => Place::Next,
                 (Place::First | Place::Next, _) => {
                     let at = || self.read + text.len() - rest.len();
-                    let usual = if is_plain { usual::session(rest) } else { None };
-                    match usual.map_or_else(|| any_session(rest), |found| Ok(Some(found))) {
+                    match session(rest, has_no_controls) {
                         Ok(Some((told, behind))) => {
                             self.snapshot.add(&told, self.rules)?;
                             self.sessions += 1;
                             rest = behind;
                         }
                         Ok(None) if !complete => break,
-                        Ok(None) => return Err(format!("it breaks off in {}", self.session(at()))),
-                        Err(why) => return Err(format!("{}: {why}", self.session(at()))),
+                        Ok(None) => {
+                            return Err(format!("it breaks off in {}", self.in_words(at())));
+                        }
+                        Err(why) => return Err(format!("{}: {why}", self.in_words(at()))),
                     }
                     self.place = Place::Behind;
                     continue;
@@ -175,7 +176,7 @@ impl<'r> Reader<'r> {
     }
 
     /// The next session, in words.
-    fn session(&self, at: usize) -> String {
+    fn in_words(&self, at: usize) -> String {
         format!("session {}, which begins at byte {at}", self.sessions + 1)
     }
 }
@@ -187,8 +188,10 @@ impl Receiver for Reader<'_> {
 
     fn piece(&mut self, bytes: &[u8]) {
         for piece in bytes.chunks(self.window) {
-            // Once for all pieces that will be pending together.
-            self.pending.reserve(if self.pending.is_empty() { self.window * 3 / 2 } else { 0 });
+            if self.pending.is_empty() {
+                // Once for all pieces that will be pending together.
+                self.pending.reserve(self.window * 3 / 2);
+            }
             self.pending.extend_from_slice(piece);
             if self.pending.len() >= self.enough {
                 self.read_pending(false);
@@ -223,6 +226,14 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// The session at the beginning of a text and what stands behind it; none where
 /// the text ends before the session does.
+fn session(json: &str, has_no_controls: bool) -> Result<Option<(Told<'_>, &str)>, String> {
+    if has_no_controls && let Some(found) = usual::session(json) {
+        return Ok(Some(found));
+    }
+    any_session(json)
+}
+
+/// As [`session`], of any shape.
 fn any_session(json: &str) -> Result<Option<(Told<'_>, &str)>, String> {
     let mut values = serde_json::Deserializer::from_str(json).into_iter::<AnySession<'_>>();
     match values.next() {
