@@ -22,15 +22,9 @@ fn rules() -> Rules {
 
 /// The lines of an answer, as `transform` writes them.
 fn lines_of(answer: &[u8], max_line: usize) -> Option<String> {
-    lines_of_pieces(&[answer], max_line)
-}
-
-fn lines_of_pieces(pieces: &[&[u8]], max_line: usize) -> Option<String> {
     let rules = rules();
     let mut reader = Reader::new(&rules);
-    for piece in pieces {
-        reader.piece(piece);
-    }
+    reader.piece(answer);
     let snapshot = reader.finish().ok()?;
     let keys = TargetKeys::named("s", "/");
     let events = TargetEvents::new(&keys, Timestamp::UNIX_EPOCH);

@@ -51,29 +51,24 @@ fn read_stdin(config: &Config) -> Result<Snapshot, Failure> {
     let mut stdin = io::stdin().lock();
     let (mut piece, mut read) = (vec![0; PIECE_BYTES], 0);
     loop {
-        match stdin.read(&mut piece) {
-            Ok(0) => return reader.finish(),
-            Ok(length) => {
-                read += length;
-                if read > limit {
-                    return Err(Failure::new(
-                        Category::BodyTooLarge,
-                        format!("stdin holds more than {limit} bytes"),
-                    )
-                    .hint(
-                        "raise `sessionSource.maxBodyBytes` in a configuration given with --config",
-                    ));
-                }
-                reader.piece(&piece[..length]);
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => {
-                return Err(Failure::new(
-                    Category::Unknown,
-                    format!("stdin cannot be read: {error}"),
-                ));
-            }
+        let length = match stdin.read(&mut piece) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            length => length.map_err(|error| {
+                Failure::new(Category::Unknown, format!("stdin cannot be read: {error}"))
+            })?,
+        };
+        if length == 0 {
+            return reader.finish();
         }
+        read += length;
+        if read > limit {
+            return Err(Failure::new(
+                Category::BodyTooLarge,
+                format!("stdin holds more than {limit} bytes"),
+            )
+            .hint("raise `sessionSource.maxBodyBytes` in a configuration given with --config"));
+        }
+        reader.piece(&piece[..length]);
     }
 }
 

@@ -82,8 +82,8 @@ impl TargetKeys {
     }
 }
 
-/// A time, and what it is in events: all sessions that a poll saw first share
-/// one, and to print it for each would take a tenth of the time of a poll.
+/// A time, and what it is in events: all sessions of a target that a poll saw
+/// first share one, and to print it for each would take a tenth of the time of a poll.
 #[derive(Debug)]
 pub struct Moment {
     time: Timestamp,

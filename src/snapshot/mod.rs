@@ -104,8 +104,16 @@ struct Told<'a> {
     user_id: Cow<'a, str>,
     /// A list, as JSON.
     attributes: Option<&'a str>,
-    /// The texts hold nothing that JSON would escape.
-    is_plain: bool,
+}
+
+impl Told<'_> {
+    /// The texts hold nothing that JSON would escape: those are borrowed that
+    /// stood in the answer without escapes.
+    fn is_plain(&self) -> bool {
+        [&self.session_id, &self.user_directory, &self.user_id]
+            .into_iter()
+            .all(|text| matches!(text, Cow::Borrowed(_)))
+    }
 }
 
 impl Snapshot {
@@ -186,7 +194,7 @@ impl Snapshot {
             user_directory: self.append(directory)?,
             user_id: self.append(user_id.unwrap_or_default())?,
             is_named: user_id.is_some(),
-            is_plain: told.is_plain,
+            is_plain: told.is_plain(),
             first_of_user,
             excluded,
         };

@@ -77,7 +77,7 @@ impl<'r> Reader<'r> {
     /// Makes room for as many sessions as the answer before held.
     #[must_use]
     pub fn expecting(self, sessions: usize) -> Self {
-        Self { expected: sessions, snapshot: Snapshot::with_room(sessions), ..self }
+        Self { expected: sessions, ..self }
     }
 
     /// The sessions, when the answer is complete.
@@ -86,7 +86,9 @@ impl<'r> Reader<'r> {
     /// `invalid_body` where it is anything but a list of sessions. One bad
     /// entry spoils the whole answer: a count without it would be false.
     pub fn finish(mut self) -> Result<Snapshot, Failure> {
-        self.read_pending(true);
+        if self.failure.is_none() {
+            self.read_pending(true);
+        }
         match self.failure {
             Some(failure) => Err(failure),
             None => Ok(self.snapshot),
@@ -95,9 +97,6 @@ impl<'r> Reader<'r> {
 
     /// Reads what is there; `complete` where no more will come.
     fn read_pending(&mut self, complete: bool) {
-        if self.failure.is_some() {
-            return;
-        }
         let mut pending = std::mem::take(&mut self.pending);
         match self.read_sessions(&mut pending, complete) {
             Ok(read) => {
@@ -139,20 +138,13 @@ impl<'r> Reader<'r> {
                 (Place::First | Place::Behind, b']') => Place::End,
                 (Place::Behind, b',') => Place::Next,
                 (Place::First | Place::Next, _) => {
-                    let at = || self.read + text.len() - rest.len();
-                    match session(rest, has_no_controls) {
-                        Ok(Some((told, behind))) => {
-                            self.snapshot.add(&told, self.rules)?;
-                            self.sessions += 1;
-                            rest = behind;
-                        }
-                        Ok(None) if !complete => break,
-                        Ok(None) => {
-                            return Err(format!("it breaks off in {}", self.in_words(at())));
-                        }
-                        Err(why) => return Err(format!("{}: {why}", self.in_words(at()))),
-                    }
+                    let found = session(rest, has_no_controls)
+                        .map_err(|why| format!("{}: {why}", self.next_session(text, rest)))?;
+                    let Some((told, behind)) = found else { break };
+                    self.snapshot.add(&told, self.rules)?;
+                    self.sessions += 1;
                     self.place = Place::Behind;
+                    rest = behind;
                     continue;
                 }
                 (Place::Start, _) => return Err("it does not begin with `[`".to_owned()),
@@ -169,25 +161,33 @@ impl<'r> Reader<'r> {
         if complete && self.place != Place::End {
             return Err(match self.place {
                 Place::Start => "it is empty".to_owned(),
+                _ if !rest.is_empty() => {
+                    format!("it breaks off in {}", self.next_session(text, rest))
+                }
                 _ => format!("it breaks off after {} sessions", self.sessions),
             });
         }
         Ok(text.len() - rest.len())
     }
 
-    /// The next session, in words.
-    fn in_words(&self, at: usize) -> String {
+    /// The session with which the `rest` of the pending `text` begins, in words.
+    fn next_session(&self, text: &str, rest: &str) -> String {
+        let at = self.read + text.len() - rest.len();
         format!("session {}, which begins at byte {at}", self.sessions + 1)
     }
 }
 
 impl Receiver for Reader<'_> {
     fn begin(&mut self) {
-        *self = Self::new(self.rules).expecting(self.expected);
+        let snapshot = Snapshot::with_room(self.expected);
+        *self = Self { snapshot, ..Self::new(self.rules).expecting(self.expected) };
     }
 
     fn piece(&mut self, bytes: &[u8]) {
         for piece in bytes.chunks(self.window) {
+            if self.failure.is_some() {
+                return;
+            }
             if self.pending.is_empty() {
                 // Once for all pieces that will be pending together.
                 self.pending.reserve(self.window * 3 / 2);
@@ -244,7 +244,6 @@ fn any_session(json: &str) -> Result<Option<(Told<'_>, &str)>, String> {
                 user_directory: told.user_directory.0,
                 user_id: told.user_id.0,
                 attributes: told.attributes.map(RawValue::get),
-                is_plain: false,
             };
             Ok(Some((told, &json[values.byte_offset()..])))
         }

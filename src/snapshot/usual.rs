@@ -43,7 +43,6 @@ pub fn session(json: &str) -> Option<(Told<'_>, &str)> {
                 user_directory: Cow::Borrowed(user_directory?),
                 user_id: Cow::Borrowed(user_id?),
                 attributes,
-                is_plain: true,
             };
             return Some((told, behind));
         }
