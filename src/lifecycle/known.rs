@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, hash::BuildHasher, rc::Rc};
 
-use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
+use hashbrown::{DefaultHashBuilder, HashTable};
 use jiff::Timestamp;
 
 use crate::events::{Moment, SessionKeys};
@@ -11,13 +11,24 @@ use crate::events::{Moment, SessionKeys};
 ///
 /// A first answer is the baseline: it starts nobody. A failed poll does not
 /// come here, so it ends nobody.
+///
+/// Most sessions are in the next answer again, and in the same order: there the
+/// next one is looked for first. An index of all ids is made only for an answer
+/// that has another one; to look for each session in it is a twelfth of a poll.
 #[derive(Debug, Default)]
 pub struct Known {
     last_poll: Option<Timestamp>,
-    sessions: HashTable<KnownSession>,
+    /// In the order of the last answer, and behind them what the new one adds.
+    sessions: Vec<KnownSession>,
+    /// Places in `sessions`, by session id; empty until it is needed.
+    index: HashTable<usize>,
     hasher: DefaultHashBuilder,
     /// Counts the answers, to tell sessions of the newest from older ones.
     turn: u32,
+    /// Sessions of the new answer so far.
+    seen: usize,
+    /// Where the next one is expected.
+    next: usize,
 }
 
 /// One session in one piece of memory; a site may have tens of thousands.
@@ -31,12 +42,14 @@ struct KnownSession {
     named: bool,
     /// The texts hold nothing that JSON would escape.
     plain: bool,
+    /// The last answer that held it, and where in it.
     turn: u32,
+    place: usize,
     first_seen: Rc<Moment>,
 }
 
 impl KnownSession {
-    fn new(keys: SessionKeys<'_>, first_seen: Rc<Moment>, turn: u32) -> Self {
+    fn new(keys: SessionKeys<'_>, first_seen: Rc<Moment>) -> Self {
         let user = keys.user_id.unwrap_or_default();
         let directory_at = keys.session_id.len();
         let user_at = directory_at + keys.user_directory.len();
@@ -47,7 +60,8 @@ impl KnownSession {
             user_at: u32::try_from(user_at).unwrap_or(u32::MAX),
             named: keys.user_id.is_some(),
             plain: keys.is_plain,
-            turn,
+            turn: 0,
+            place: 0,
             first_seen,
         }
     }
@@ -106,7 +120,7 @@ impl Known {
         self.last_poll
     }
 
-    /// All sessions, in no order.
+    /// All sessions.
     pub fn sessions(&self) -> impl Iterator<Item = (SessionKeys<'_>, Timestamp)> {
         self.sessions.iter().map(|session| (session.keys(), session.first_seen.time()))
     }
@@ -124,23 +138,49 @@ impl Known {
     /// Begins a new answer.
     pub fn begin(&mut self) {
         self.turn = self.turn.wrapping_add(1);
+        (self.seen, self.next) = (0, 0);
     }
 
     /// Takes note of a session of the new answer, which came at `now`.
     pub fn see(&mut self, keys: SessionKeys<'_>, now: &Rc<Moment>) -> Seen<'_> {
-        let hash = self.hasher.hash_one(keys.session_id);
-        let hasher = &self.hasher;
-        let turn = self.turn;
-        let entry = self.sessions.entry(
-            hash,
-            |known| known.session_id() == keys.session_id,
-            |known| hasher.hash_one(known.session_id()),
-        );
-        let started = matches!(entry, Entry::Vacant(_)) && self.last_poll.is_some();
-        let session =
-            entry.or_insert_with(|| KnownSession::new(keys, Rc::clone(now), turn)).into_mut();
-        session.turn = turn;
+        let found = self.find(keys.session_id);
+        let started = found.is_none() && self.last_poll.is_some();
+        let at = match found {
+            Some(at) => {
+                self.next = at + 1;
+                at
+            }
+            None => self.add(KnownSession::new(keys, Rc::clone(now))),
+        };
+        let session = &mut self.sessions[at];
+        (session.turn, session.place) = (self.turn, self.seen);
+        self.seen += 1;
         Seen { first_seen: &session.first_seen, started }
+    }
+
+    fn find(&mut self, session_id: &str) -> Option<usize> {
+        if self.sessions.get(self.next).is_some_and(|known| known.session_id() == session_id) {
+            return Some(self.next);
+        }
+        if self.index.is_empty() {
+            for at in 0..self.sessions.len() {
+                self.add_to_index(at);
+            }
+        }
+        let hash = self.hasher.hash_one(session_id);
+        self.index.find(hash, |&at| self.sessions[at].session_id() == session_id).copied()
+    }
+
+    fn add(&mut self, session: KnownSession) -> usize {
+        let at = self.sessions.len();
+        self.sessions.push(session);
+        self.add_to_index(at);
+        at
+    }
+
+    fn add_to_index(&mut self, at: usize) {
+        let hash = |&at: &usize| self.hasher.hash_one(self.sessions[at].session_id());
+        self.index.insert_unique(hash(&at), at, hash);
     }
 
     /// The sessions that the new answer did not hold.
@@ -155,6 +195,8 @@ impl Known {
     pub fn finish(&mut self, now: Timestamp) {
         let turn = self.turn;
         self.sessions.retain(|session| session.turn == turn);
+        self.sessions.sort_by_key(|session| session.place);
+        self.index = HashTable::new();
         self.last_poll = Some(now);
     }
 }

@@ -57,9 +57,12 @@ mod unix {
             if self.is_pipe { self.room().max(PIPE_BUF) } else { usize::MAX }
         }
 
-        /// What the pipe has room for at least.
+        /// How many bytes surely fit without waiting for the reader.
         #[cfg(target_os = "linux")]
-        fn room(&mut self) -> usize {
+        pub fn room(&mut self) -> usize {
+            if !self.is_pipe {
+                return 0;
+            }
             if rustix::io::ioctl_fionread(io::stdout()).is_ok_and(|waiting| waiting == 0) {
                 self.pages = 0;
             }
@@ -67,8 +70,9 @@ mod unix {
             (size / page_size()).saturating_sub(self.pages) * page_size()
         }
 
+        /// How many bytes surely fit without waiting for the reader: nobody tells.
         #[cfg(not(target_os = "linux"))]
-        fn room(&mut self) -> usize {
+        pub fn room(&mut self) -> usize {
             0
         }
 
@@ -118,6 +122,10 @@ mod elsewhere {
 
         pub fn whole_write(&mut self) -> usize {
             usize::MAX
+        }
+
+        pub fn room(&mut self) -> usize {
+            0
         }
 
         pub fn wrote(&mut self, _bytes: usize) {}
