@@ -91,8 +91,8 @@ fn note(known: &mut Known, snapshot: &Snapshot) -> usize {
 fn serialise(bencher: Bencher, sessions: usize) {
     let snapshot = read(&common::answer(0, sessions), &rules(""));
     let keys = keys();
-    let events = TargetEvents::new(&keys, Timestamp::UNIX_EPOCH);
-    let write = || {
+    let events = || TargetEvents::new(&keys, Timestamp::UNIX_EPOCH);
+    let write = |events: &mut TargetEvents<'_>| {
         let mut lines = Lines::new(MAX_LINE);
         for session in snapshot.sessions() {
             events.session(
@@ -105,7 +105,8 @@ fn serialise(bencher: Bencher, sessions: usize) {
         }
         lines.take()
     };
-    bencher.counter(BytesCount::new(write().len())).bench(write);
+    let length = write(&mut events()).len();
+    bencher.counter(BytesCount::new(length)).with_inputs(events).bench_refs(write);
 }
 
 /// Writes the summary: counts people and lists them in order.

@@ -1,59 +1,58 @@
 //! One number for a few texts: the same texts, the same number, in every
 //! version and on every platform.
 
-use std::cell::RefCell;
-
 use xxhash_rust::xxh3::xxh3_128;
 
-thread_local! {
-    /// The texts of one fingerprint; kept, because there is one for every
-    /// session and event.
-    static TEXTS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+/// Makes fingerprints of texts (XXH3, 128 bits). The texts' borders count:
+/// (AB, C) and (A, BC) differ.
+#[derive(Clone, Debug, Default)]
+pub struct Fingerprints {
+    /// The texts that all begin with, joined, and those of the last one behind
+    /// them: there is a fingerprint for every session and event.
+    texts: Vec<u8>,
+    /// The length of the former.
+    beginning: usize,
 }
 
-/// The fingerprint of texts (XXH3, 128 bits). Their borders count: (AB, C) and
-/// (A, BC) differ.
-pub fn of(texts: &[&str]) -> u128 {
-    of_joined(&[], texts)
+impl Fingerprints {
+    /// Fingerprints that all begin with these texts.
+    pub fn that_begin_with(texts: &[&str]) -> Self {
+        let mut joined = Vec::new();
+        append(&mut joined, texts);
+        Self { beginning: joined.len(), texts: joined }
+    }
+
+    /// The fingerprint of those texts and these.
+    pub fn of(&mut self, texts: &[&str]) -> u128 {
+        self.texts.truncate(self.beginning);
+        append(&mut self.texts, texts);
+        xxh3_128(&self.texts)
+    }
 }
 
-/// The fingerprint of texts that were joined before, and some more.
-pub fn of_joined(joined: &[u8], more: &[&str]) -> u128 {
-    TEXTS.with_borrow_mut(|bytes| {
-        bytes.clear();
-        bytes.extend_from_slice(joined);
-        append(bytes, more);
-        xxh3_128(bytes)
-    })
-}
-
-/// Joins texts that begin many fingerprints.
-pub fn join(texts: &[&str]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    append(&mut bytes, texts);
-    bytes
-}
-
-fn append(bytes: &mut Vec<u8>, texts: &[&str]) {
+fn append(joined: &mut Vec<u8>, texts: &[&str]) {
     for text in texts {
-        bytes.extend_from_slice(text.as_bytes());
+        joined.extend_from_slice(text.as_bytes());
         // No UTF-8 text holds this byte.
-        bytes.push(0xff);
+        joined.push(0xff);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{join, of, of_joined};
+    use super::Fingerprints;
 
     #[test]
     fn texts_do_not_run_together() {
-        assert_ne!(of(&["a", "bc"]), of(&["ab", "c"]));
-        assert_ne!(of(&["a", ""]), of(&["a"]));
+        let mut fingerprints = Fingerprints::default();
+        assert_ne!(fingerprints.of(&["a", "bc"]), fingerprints.of(&["ab", "c"]));
+        assert_ne!(fingerprints.of(&["a", ""]), fingerprints.of(&["a"]));
     }
 
     #[test]
-    fn texts_may_be_joined_before() {
-        assert_eq!(of_joined(&join(&["a", "b"]), &["c"]), of(&["a", "b", "c"]));
+    fn it_does_not_matter_which_texts_they_begin_with() {
+        let mut begun = Fingerprints::that_begin_with(&["a", "b"]);
+        let whole = Fingerprints::default().of(&["a", "b", "c"]);
+        assert_eq!([begun.of(&["c"]), begun.of(&["c"])], [whole; 2]);
     }
 }

@@ -27,7 +27,7 @@ fn lines_of(answer: &[u8], max_line: usize) -> Option<String> {
     reader.piece(answer);
     let snapshot = reader.finish().ok()?;
     let keys = TargetKeys::named("s", "/");
-    let events = TargetEvents::new(&keys, Timestamp::UNIX_EPOCH);
+    let mut events = TargetEvents::new(&keys, Timestamp::UNIX_EPOCH);
     let mut lines = Lines::new(max_line);
     events.summary(&mut lines, &snapshot, &SummaryFacts::default());
     for session in snapshot.sessions() {

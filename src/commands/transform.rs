@@ -28,12 +28,12 @@ pub fn run(args: &TransformArgs) -> Result<Exit, CommandError> {
     };
     let virtual_proxy = VirtualProxy::new(&args.virtual_proxy);
     let keys = TargetKeys::named(&args.server_name, virtual_proxy.as_str());
-    let events = TargetEvents::new(&keys, args.timestamp.unwrap_or_else(Timestamp::now));
+    let mut events = TargetEvents::new(&keys, args.timestamp.unwrap_or_else(Timestamp::now));
     let mut lines = Lines::new(config.options.max_line_bytes);
     let mut stdout = io::stdout().lock();
     match read_stdin(&config) {
         Ok(snapshot) => {
-            write_events(&events, &snapshot, &config, &mut lines, &mut stdout)?;
+            write_events(&mut events, &snapshot, &config, &mut lines, &mut stdout)?;
             Ok(Exit::Done)
         }
         Err(failure) => {
@@ -73,7 +73,7 @@ fn read_stdin(config: &Config) -> Result<Snapshot, Failure> {
 }
 
 fn write_events(
-    events: &TargetEvents<'_>,
+    events: &mut TargetEvents<'_>,
     snapshot: &Snapshot,
     config: &Config,
     lines: &mut Lines,

@@ -1,8 +1,6 @@
 //! Event ids: the same facts have the same id, so a backend can refuse a
 //! second delivery.
 
-use crate::fingerprint;
-
 /// Each byte as two digits.
 const DIGITS: [[u8; 2]; 256] = {
     const DIGIT: &[u8; 16] = b"0123456789abcdef";
@@ -20,12 +18,10 @@ const DIGITS: [[u8; 2]; 256] = {
 pub struct EventId([u8; 32]);
 
 impl EventId {
-    /// The id of an event with these facts; those that it shares with others are
-    /// joined already ([`fingerprint::join`]).
-    pub fn of(shared: &[u8], own: &[&str]) -> Self {
-        let hash = fingerprint::of_joined(shared, own);
+    /// The id of the event whose facts have this fingerprint.
+    pub fn new(fingerprint: u128) -> Self {
         let mut id = [0; 32];
-        for (digits, byte) in id.chunks_exact_mut(2).zip(hash.to_be_bytes()) {
+        for (digits, byte) in id.chunks_exact_mut(2).zip(fingerprint.to_be_bytes()) {
             digits.copy_from_slice(&DIGITS[usize::from(byte)]);
         }
         Self(id)
@@ -40,15 +36,15 @@ impl EventId {
 #[cfg(test)]
 mod tests {
     use super::EventId;
-    use crate::fingerprint;
+    use crate::fingerprint::Fingerprints;
 
     /// Backends hold these ids: they must be the same in every version and on
     /// every platform.
     #[test]
     fn ids_never_change() {
-        let shared =
-            fingerprint::join(&["session", "2026-11-23T17:34:00.713Z", "sense1", "/sales"]);
-        let id = EventId::of(&shared, &["s1", "LAB", "goran"]);
+        let facts =
+            ["session", "2026-11-23T17:34:00.713Z", "sense1", "/sales", "s1", "LAB", "goran"];
+        let id = EventId::new(Fingerprints::default().of(&facts));
         assert_eq!(std::str::from_utf8(id.as_bytes()), Ok("54a7dcf965ae9f310a6b75f81a0d9e14"));
     }
 }

@@ -12,7 +12,7 @@ use jiff::{Timestamp, fmt::temporal::DateTimePrinter};
 pub use line::Lines;
 
 use crate::{
-    fingerprint,
+    fingerprint::Fingerprints,
     proxy::Failure,
     snapshot::{People, Session, Snapshot},
     target::Target,
@@ -174,8 +174,8 @@ pub struct TargetEvents<'a> {
 struct Shared {
     /// The beginning of their lines.
     head: Vec<u8>,
-    /// What goes into their ids, joined.
-    facts: Vec<u8>,
+    /// Of the facts that tell them from other events.
+    fingerprints: Fingerprints,
 }
 
 impl Shared {
@@ -184,8 +184,16 @@ impl Shared {
         let [server, virtual_proxy] = &target.identity;
         Self {
             head: head(timestamp, event),
-            facts: fingerprint::join(&[event, id_time, server, virtual_proxy]),
+            fingerprints: Fingerprints::that_begin_with(&[event, id_time, server, virtual_proxy]),
         }
+    }
+
+    /// Begins one of the events; its `own` facts tell it from the others.
+    fn begin<'l>(&mut self, target: &TargetKeys, lines: &'l mut Lines, own: &[&str]) -> Line<'l> {
+        let id = EventId::new(self.fingerprints.of(own));
+        let mut line = lines.begin(&self.head, &id);
+        line.raw(&target.json);
+        line
     }
 }
 
@@ -199,15 +207,8 @@ impl<'a> TargetEvents<'a> {
 
     /// Begins the only event of this kind of the target and poll.
     fn begin_only<'l>(&self, lines: &'l mut Lines, event: &str) -> Line<'l> {
-        let shared = Shared::new(self.target, event, &self.timestamp, &self.timestamp);
-        self.begin(lines, &shared, &[])
-    }
-
-    /// Begins one of many events; `own` facts tell it from the others.
-    fn begin<'l>(&self, lines: &'l mut Lines, shared: &Shared, own: &[&str]) -> Line<'l> {
-        let mut line = lines.begin(&shared.head, &EventId::of(&shared.facts, own));
-        line.raw(&self.target.json);
-        line
+        let mut shared = Shared::new(self.target, event, &self.timestamp, &self.timestamp);
+        shared.begin(self.target, lines, &[])
     }
 
     /// `session_summary`.
@@ -231,18 +232,18 @@ impl<'a> TargetEvents<'a> {
 
     /// One of the events about one session. Answers whether it fitted the line limit.
     pub fn session(
-        &self,
+        &mut self,
         lines: &mut Lines,
         event: SessionEvent,
         session: SessionKeys<'_>,
         attributes: Option<&crate::snapshot::Attributes>,
         lifetime: Option<&Lifetime<'_>>,
     ) -> bool {
-        let change = lifetime.filter(|_| event != SessionEvent::Session).map(|lifetime| {
+        let mut change = lifetime.filter(|_| event != SessionEvent::Session).map(|lifetime| {
             let since = TIMES.timestamp_to_string(&lifetime.since);
             Shared::new(self.target, event.name(), &self.timestamp, &since)
         });
-        let shared = change.as_ref().unwrap_or(&self.session);
+        let shared = change.as_mut().unwrap_or(&mut self.session);
         let user = session.user_id.unwrap_or("");
         let own = [session.session_id, session.user_directory, user];
         let write = |line: &mut Line<'_>, attributes: Option<&crate::snapshot::Attributes>| {
@@ -267,13 +268,13 @@ impl<'a> TargetEvents<'a> {
                 line.json("attributes", attributes);
             }
         };
-        let mut line = self.begin(lines, shared, &own);
+        let mut line = shared.begin(self.target, lines, &own);
         write(&mut line, attributes);
         if line.end() {
             return true;
         }
         // The attributes are what can be long; the session is worth more than they are.
-        let mut line = self.begin(lines, shared, &own);
+        let mut line = shared.begin(self.target, lines, &own);
         write(&mut line, None);
         line.end()
     }
@@ -369,7 +370,7 @@ pub fn site_summary(
     duration_ms: u64,
 ) {
     let time = TIMES.timestamp_to_string(&timestamp);
-    let id = EventId::of(&[], &["site_summary", &time]);
+    let id = EventId::new(Fingerprints::default().of(&["site_summary", &time]));
     let mut line = lines.begin(&head(&time, "site_summary"), &id);
     line.number("session_count", counts.session_count as u64);
     line.number("user_count", counts.people.len() as u64);

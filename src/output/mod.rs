@@ -137,16 +137,10 @@ impl Shared {
             return Ok(false);
         }
         let Ok(mut sink) = self.sink.try_lock() else { return Ok(false) };
-        if !sink.has_room(lines.len()) {
-            return Ok(false);
-        }
-        match sink.write_lines(lines) {
-            Ok(()) => Ok(true),
-            Err(error) => {
-                self.close(error);
-                Err(Closed)
-            }
-        }
+        sink.write_at_once(lines).map_err(|error| {
+            self.close(error);
+            Closed
+        })
     }
 
     /// The writer's thread.
@@ -195,13 +189,19 @@ struct Sink {
 }
 
 impl Sink {
-    /// Whether so many bytes can be written without waiting for the reader.
-    fn has_room(&mut self, bytes: usize) -> bool {
-        self.stdout.as_mut().is_some_and(|stdout| stdout.room() >= bytes)
-    }
-
     fn has_reader(&self) -> io::Result<()> {
         self.stdout.as_ref().map_or(Ok(()), pipe::Stdout::has_reader)
+    }
+
+    /// Writes lines if that surely needs no waiting for the reader; answers
+    /// whether it did.
+    fn write_at_once(&mut self, lines: &[u8]) -> io::Result<bool> {
+        let room = self.stdout.as_mut().map_or(0, pipe::Stdout::room);
+        if room < lines.len() {
+            return Ok(false);
+        }
+        self.write_piece(lines)?;
+        Ok(true)
     }
 
     fn write_lines(&mut self, lines: &[u8]) -> io::Result<()> {
@@ -209,13 +209,19 @@ impl Sink {
         while !rest.is_empty() {
             let most = self.stdout.as_mut().map_or(usize::MAX, pipe::Stdout::whole_write);
             let (piece, behind) = rest.split_at(whole_lines(rest, most));
-            self.out.write_all(piece)?;
-            if let Some(stdout) = &mut self.stdout {
-                stdout.wrote(piece.len());
-            }
+            self.write_piece(piece)?;
             rest = behind;
         }
-        self.out.flush()
+        Ok(())
+    }
+
+    fn write_piece(&mut self, piece: &[u8]) -> io::Result<()> {
+        self.out.write_all(piece)?;
+        self.out.flush()?;
+        if let Some(stdout) = &mut self.stdout {
+            stdout.wrote(piece.len());
+        }
+        Ok(())
     }
 }
 

@@ -267,7 +267,7 @@ impl SiteCounts {
         self.targets_failed += usize::from(target.failed);
         self.session_count += target.session_count;
         self.excluded_session_count += target.excluded_session_count;
-        self.people.extend(target.people);
+        self.people.extend(&target.people);
     }
 }
 
@@ -399,30 +399,32 @@ impl Teller<'_> {
             let lifetime = Lifetime { first_seen: seen.first_seen, last_seen: None, since };
             let attributes = session.attributes;
             if settings.lifecycle && seen.started {
-                self.tell(SessionEvent::Started, keys, attributes, &lifetime).await?;
+                self.tell(SessionEvent::Started, keys, attributes, &lifetime);
             }
             if snapshot_wanted {
-                self.tell(SessionEvent::Session, keys, attributes, &lifetime).await?;
+                self.tell(SessionEvent::Session, keys, attributes, &lifetime);
             }
+            self.send_chunk().await?;
         }
         if settings.lifecycle {
             for gone in known.gone() {
                 let lifetime =
                     Lifetime { first_seen: gone.first_seen, last_seen: Some(since), since };
-                self.tell(SessionEvent::Ended, gone.keys, None, &lifetime).await?;
+                self.tell(SessionEvent::Ended, gone.keys, None, &lifetime);
+                self.send_chunk().await?;
             }
         }
         known.finish(now);
         Ok(())
     }
 
-    async fn tell(
+    fn tell(
         &mut self,
         event: SessionEvent,
         keys: SessionKeys<'_>,
         attributes: Option<&crate::snapshot::Attributes>,
         lifetime: &Lifetime<'_>,
-    ) -> Result<(), Closed> {
+    ) {
         let lines = match &mut self.changes {
             Some(changes) if event != SessionEvent::Session => changes,
             _ => &mut self.lines,
@@ -430,6 +432,10 @@ impl Teller<'_> {
         if !self.events.session(lines, event, keys, attributes, Some(lifetime)) {
             self.too_long += 1;
         }
+    }
+
+    /// Sends the lines so far, where there are enough of them.
+    async fn send_chunk(&mut self) -> Result<(), Closed> {
         if self.lines.len() >= CHUNK_BYTES {
             self.output.send(self.lines.take()).await?;
         }

@@ -14,7 +14,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 pub use names::Names;
 pub use reader::Reader;
-pub use users::{People, Person, UserName};
+pub use users::{People, UserName};
 
 use crate::config::{Config, ExcludedUser};
 
@@ -178,7 +178,7 @@ impl Snapshot {
                 return Ok(());
             }
         }
-        let first_of_user = self.people.insert(Person::new(directory, id));
+        let first_of_user = self.people.insert(directory, id);
         let name = rules.names.name(directory, id);
         if rules.attributes {
             let mut attributes = told.attributes.map(attributes_of);

@@ -4,22 +4,36 @@ use std::cmp::Ordering;
 
 use hashbrown::HashSet;
 
-use crate::fingerprint;
+use crate::fingerprint::Fingerprints;
 
-/// Who somebody is, to count distinct people over targets without keeping
-/// their names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Person(u128);
-
-impl Person {
-    /// The user with this directory and id.
-    pub fn new(user_directory: &str, user_id: &str) -> Self {
-        Self(fingerprint::of(&[user_directory, user_id]))
-    }
+/// Distinct people, over targets, too. Their names are not kept.
+#[derive(Clone, Debug, Default)]
+pub struct People {
+    known: HashSet<u128>,
+    fingerprints: Fingerprints,
 }
 
-/// Distinct people.
-pub type People = HashSet<Person>;
+impl People {
+    /// Adds the user with this directory and id; answers whether that is a new one.
+    pub fn insert(&mut self, user_directory: &str, user_id: &str) -> bool {
+        self.known.insert(self.fingerprints.of(&[user_directory, user_id]))
+    }
+
+    /// Adds these people.
+    pub fn extend(&mut self, people: &Self) {
+        self.known.extend(&people.known);
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+}
 
 /// A user as listed, ordered as the text `DIRECTORY\id` is.
 #[derive(Clone, Copy, Debug)]
