@@ -5,13 +5,11 @@
 
 mod common;
 
-use std::rc::Rc;
-
 use divan::{Bencher, counter::BytesCount};
 use jiff::Timestamp;
 use qlik_sessions::{
     config::Config,
-    events::{Lines, Moment, SessionEvent, SessionKeys, SummaryFacts, TargetEvents, TargetKeys},
+    events::{Lines, SessionEvent, SessionKeys, SummaryFacts, TargetEvents, TargetKeys},
     lifecycle::Known,
     proxy::Receiver,
     snapshot::{Reader, Rules, Snapshot},
@@ -27,6 +25,12 @@ fn main() {
 
 fn read(answer: &str, rules: &Rules) -> Snapshot {
     let mut reader = Reader::new(rules);
+    reader.piece(answer.as_bytes());
+    reader.finish().expect("it is a list of sessions")
+}
+
+fn read_after(before: &Snapshot, answer: &str, rules: &Rules) -> Snapshot {
+    let mut reader = Reader::new(rules).after(before);
     reader.piece(answer.as_bytes());
     reader.finish().expect("it is a list of sessions")
 }
@@ -58,32 +62,32 @@ fn parse_with_attributes(bencher: Bencher, sessions: usize) {
     bencher.counter(BytesCount::new(answer.len())).bench(|| read(&answer, &rules));
 }
 
-/// Compares an answer with the one before; nine of ten sessions are the same.
+/// Reads an answer after one of which nine of ten sessions are still there.
+#[divan::bench(args = SIZES)]
+fn parse_again(bencher: Bencher, sessions: usize) {
+    let rules = rules("");
+    let before = read_after(&Snapshot::default(), &common::answer(0, sessions), &rules);
+    let answer = common::answer(sessions / 10, sessions);
+    bencher.counter(BytesCount::new(answer.len())).bench(|| read_after(&before, &answer, &rules));
+}
+
+/// Compares that answer with the one before.
 #[divan::bench(args = SIZES)]
 fn diff(bencher: Bencher, sessions: usize) {
     let rules = rules("");
-    let before = read(&common::answer(0, sessions), &rules);
-    let after = read(&common::answer(sessions / 10, sessions), &rules);
+    let empty = Snapshot::default();
     bencher
         .with_inputs(|| {
+            let before = read_after(&empty, &common::answer(0, sessions), &rules);
+            let after = read_after(&before, &common::answer(sessions / 10, sessions), &rules);
             let mut known = Known::default();
-            note(&mut known, &before);
-            known
+            known.update(before, Timestamp::UNIX_EPOCH);
+            (known, after)
         })
-        .bench_refs(|known| note(known, &after));
-}
-
-/// Answers how many sessions started and ended.
-fn note(known: &mut Known, snapshot: &Snapshot) -> usize {
-    let now = Rc::new(Moment::from(Timestamp::UNIX_EPOCH));
-    known.begin();
-    let started = snapshot
-        .sessions()
-        .filter(|session| known.see(SessionKeys::from(*session), &now).started)
-        .count();
-    let ended = known.gone().count();
-    known.finish(now.time());
-    started + ended
+        .bench_values(|(mut known, after)| {
+            let changes = known.update(after, Timestamp::UNIX_EPOCH);
+            (changes.gone().count(), known)
+        });
 }
 
 /// Writes a session's event for each session.

@@ -1,7 +1,13 @@
 //! One number for a few texts: the same texts, the same number, in every
 //! version and on every platform.
 
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+
+/// The fingerprint of one text (XXH3, 64 bits): enough to tell whether it is
+/// still the same, and not to find it among many.
+pub fn of_text(text: &str) -> u64 {
+    xxh3_64(text.as_bytes())
+}
 
 /// Makes fingerprints of texts (XXH3, 128 bits). The texts' borders count:
 /// (AB, C) and (A, BC) differ.

@@ -1,118 +1,65 @@
-//! The sessions of one target as the last good answers told them.
+//! The sessions of one target as the last good answer told them.
 
-use std::{collections::HashMap, hash::BuildHasher, rc::Rc};
+use std::{mem, rc::Rc};
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::{HashMap, hash_map::Entry};
 use jiff::Timestamp;
 
-use crate::events::{Moment, SessionKeys};
+use crate::{
+    events::{Moment, SessionKeys},
+    snapshot::{Session, Snapshot},
+};
 
 /// What is known of one target's sessions.
 ///
 /// A first answer is the baseline: it starts nobody. A failed poll does not
-/// come here, so it ends nobody.
-///
-/// Most sessions are in the next answer again, and in the same order: there the
-/// next one is looked for first. An index of all ids is made only for an answer
-/// that has another one; to look for each session in it is a twelfth of a poll.
+/// come here, so it ends nobody. Nor do excluded users' sessions start or end.
 #[derive(Debug, Default)]
 pub struct Known {
     last_poll: Option<Timestamp>,
-    /// In the order of the last answer, and behind them what the new one adds.
-    sessions: Vec<KnownSession>,
-    /// Places in `sessions`, by session id; empty until it is needed.
-    index: HashTable<usize>,
-    hasher: DefaultHashBuilder,
-    /// Counts the answers, to tell sessions of the newest from older ones.
-    turn: u32,
-    /// Sessions of the new answer so far.
-    seen: usize,
-    /// Where the next one is expected.
-    next: usize,
+    snapshot: Snapshot,
+    /// The first poll that saw each of its sessions.
+    first_seen: Vec<Rc<Moment>>,
 }
 
-/// One session in one piece of memory; a site may have tens of thousands.
-#[derive(Debug)]
-struct KnownSession {
-    /// Session id, user directory and user id, one behind the other.
-    text: Box<str>,
-    directory_at: u32,
-    user_at: u32,
-    /// Whether the user is named.
-    named: bool,
-    /// The texts hold nothing that JSON would escape.
-    plain: bool,
-    /// The last answer that held it, and where in it.
-    turn: u32,
-    place: usize,
-    first_seen: Rc<Moment>,
+/// How an answer differs from the one before.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// Whether each session of the new answer is new; empty where none is.
+    started: Vec<bool>,
+    /// Whether each session of the one before is gone; empty where none is.
+    gone: Vec<bool>,
+    before: Known,
 }
 
-impl KnownSession {
-    fn new(keys: SessionKeys<'_>, first_seen: Rc<Moment>) -> Self {
-        let user = keys.user_id.unwrap_or_default();
-        let directory_at = keys.session_id.len();
-        let user_at = directory_at + keys.user_directory.len();
-        Self {
-            text: [keys.session_id, keys.user_directory, user].concat().into(),
-            // Lengths are those of parts of one answer, and that is below 4 GiB.
-            directory_at: u32::try_from(directory_at).unwrap_or(u32::MAX),
-            user_at: u32::try_from(user_at).unwrap_or(u32::MAX),
-            named: keys.user_id.is_some(),
-            plain: keys.is_plain,
-            turn: 0,
-            place: 0,
-            first_seen,
-        }
+impl Changes {
+    /// Whether the session at this place of the new answer is new.
+    pub fn has_started(&self, place: usize) -> bool {
+        self.started.get(place) == Some(&true)
     }
 
-    fn session_id(&self) -> &str {
-        &self.text[..self.directory_at as usize]
+    /// The sessions that are gone, and the first poll that saw each.
+    pub fn gone(&self) -> impl Iterator<Item = (SessionKeys<'_>, &Moment)> {
+        self.before
+            .sessions()
+            .zip(&self.gone)
+            .filter(|(_, gone)| **gone)
+            .map(|((session, first_seen), _)| (session.into(), first_seen))
     }
-
-    fn keys(&self) -> SessionKeys<'_> {
-        SessionKeys {
-            session_id: self.session_id(),
-            user_directory: &self.text[self.directory_at as usize..self.user_at as usize],
-            user_id: self.named.then(|| &self.text[self.user_at as usize..]),
-            is_plain: self.plain,
-        }
-    }
-}
-
-/// A session of the newest answer.
-#[derive(Clone, Copy, Debug)]
-pub struct Seen<'a> {
-    /// The first poll that saw it.
-    pub first_seen: &'a Moment,
-    /// It was not in the answer before this one.
-    pub started: bool,
-}
-
-/// A session that was in the answer before the newest, and is not in that.
-#[derive(Clone, Copy, Debug)]
-pub struct Gone<'a> {
-    /// What it was.
-    pub keys: SessionKeys<'a>,
-    /// The first poll that saw it.
-    pub first_seen: &'a Moment,
 }
 
 impl Known {
     /// What was known when it was saved.
-    pub fn restore<'a>(
+    pub fn restore(
         last_poll: Option<Timestamp>,
-        sessions: impl Iterator<Item = (SessionKeys<'a>, Timestamp)>,
+        snapshot: Snapshot,
+        first_seen: impl Iterator<Item = Timestamp>,
     ) -> Self {
-        let mut known = Self::default();
         let mut moments = HashMap::new();
-        for (keys, first_seen) in sessions {
-            let first_seen =
-                moments.entry(first_seen).or_insert_with(|| Rc::new(Moment::from(first_seen)));
-            known.see(keys, first_seen);
-        }
-        known.last_poll = last_poll;
-        known
+        let first_seen = first_seen.map(|time| {
+            Rc::clone(moments.entry(time).or_insert_with(|| Rc::new(Moment::from(time))))
+        });
+        Self { last_poll, first_seen: first_seen.collect(), snapshot }
     }
 
     /// When the last good answer came; none before the first.
@@ -120,83 +67,58 @@ impl Known {
         self.last_poll
     }
 
-    /// All sessions.
-    pub fn sessions(&self) -> impl Iterator<Item = (SessionKeys<'_>, Timestamp)> {
-        self.sessions.iter().map(|session| (session.keys(), session.first_seen.time()))
+    /// The last good answer.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
     }
 
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.sessions.len()
+    /// Its sessions, excluded ones, too, and the first poll that saw each.
+    pub fn sessions(&self) -> impl Iterator<Item = (Session<'_>, &Moment)> {
+        self.snapshot.sessions().zip(self.first_seen.iter().map(Rc::as_ref))
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.sessions.is_empty()
-    }
-
-    /// Begins a new answer.
-    pub fn begin(&mut self) {
-        self.turn = self.turn.wrapping_add(1);
-        (self.seen, self.next) = (0, 0);
-    }
-
-    /// Takes note of a session of the new answer, which came at `now`.
-    pub fn see(&mut self, keys: SessionKeys<'_>, now: &Rc<Moment>) -> Seen<'_> {
-        let found = self.find(keys.session_id);
-        let started = found.is_none() && self.last_poll.is_some();
-        let at = match found {
-            Some(at) => {
-                self.next = at + 1;
-                at
-            }
-            None => self.add(KnownSession::new(keys, Rc::clone(now))),
-        };
-        let session = &mut self.sessions[at];
-        (session.turn, session.place) = (self.turn, self.seen);
-        self.seen += 1;
-        Seen { first_seen: &session.first_seen, started }
-    }
-
-    fn find(&mut self, session_id: &str) -> Option<usize> {
-        if self.sessions.get(self.next).is_some_and(|known| known.session_id() == session_id) {
-            return Some(self.next);
+    /// Takes note of a new answer, which came at `now`.
+    pub fn update(&mut self, snapshot: Snapshot, now: Timestamp) -> Changes {
+        let is_baseline = self.last_poll.replace(now).is_none();
+        if snapshot.is_same_as(&self.snapshot) {
+            self.snapshot = snapshot;
+            return Changes::default();
         }
-        if self.index.is_empty() {
-            for at in 0..self.sessions.len() {
-                self.add_to_index(at);
+        // Where each session was in the answer before; nowhere, where it is new. An
+        // odd answer may hold one twice, which is no change.
+        let mut places: HashMap<&str, Option<usize>> = HashMap::new();
+        let mut gone = vec![false; self.snapshot.len()];
+        for (place, session) in self.snapshot.sessions().enumerate() {
+            if session.excluded {
+                continue;
+            }
+            if let Entry::Vacant(entry) = places.entry(session.session_id) {
+                entry.insert(Some(place));
+                gone[place] = true;
             }
         }
-        let hash = self.hasher.hash_one(session_id);
-        self.index.find(hash, |&at| self.sessions[at].session_id() == session_id).copied()
-    }
-
-    fn add(&mut self, session: KnownSession) -> usize {
-        let at = self.sessions.len();
-        self.sessions.push(session);
-        self.add_to_index(at);
-        at
-    }
-
-    fn add_to_index(&mut self, at: usize) {
-        let hash = |&at: &usize| self.hasher.hash_one(self.sessions[at].session_id());
-        self.index.insert_unique(hash(&at), at, hash);
-    }
-
-    /// The sessions that the new answer did not hold.
-    pub fn gone(&self) -> impl Iterator<Item = Gone<'_>> {
-        self.sessions
-            .iter()
-            .filter(|session| session.turn != self.turn)
-            .map(|session| Gone { keys: session.keys(), first_seen: &session.first_seen })
-    }
-
-    /// Ends the new answer: what it did not hold is forgotten.
-    pub fn finish(&mut self, now: Timestamp) {
-        let turn = self.turn;
-        self.sessions.retain(|session| session.turn == turn);
-        self.sessions.sort_by_key(|session| session.place);
-        self.index = HashTable::new();
-        self.last_poll = Some(now);
+        let moment = Rc::new(Moment::from(now));
+        let mut started = vec![false; snapshot.len()];
+        let mut first_seen = vec![moment; snapshot.len()];
+        for (place, session) in snapshot.sessions().enumerate() {
+            if session.excluded {
+                continue;
+            }
+            match places.entry(session.session_id) {
+                Entry::Vacant(entry) => {
+                    entry.insert(None);
+                    started[place] = !is_baseline;
+                }
+                Entry::Occupied(entry) => {
+                    if let Some(before) = *entry.get() {
+                        gone[before] = false;
+                        first_seen[place] = Rc::clone(&self.first_seen[before]);
+                    }
+                }
+            }
+        }
+        drop(places);
+        let now_known = Self { last_poll: Some(now), snapshot, first_seen };
+        Changes { started, gone, before: mem::replace(self, now_known) }
     }
 }

@@ -4,5 +4,5 @@
 mod known;
 mod state;
 
-pub use known::{Gone, Known, Seen};
+pub use known::{Changes, Known};
 pub use state::{Saved, SavedTarget, StateError, StateFile, TargetId};

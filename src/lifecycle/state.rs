@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Known;
-use crate::{events::SessionKeys, files, json, target::Target};
+use crate::{files, json, snapshot::Snapshot, target::Target};
 
 const FORMAT: &str = "qlik-sessions state";
 const VERSION: u32 = 1;
@@ -204,12 +204,13 @@ fn record<'a>(id: &'a TargetId, known: &'a Known, consecutive_failures: u64) -> 
         consecutive_failures,
         sessions: known
             .sessions()
-            .map(|(keys, first_seen)| {
+            .filter(|(session, _)| !session.excluded)
+            .map(|(session, first_seen)| {
                 SessionRecord(
-                    Cow::Borrowed(keys.session_id),
-                    Cow::Borrowed(keys.user_directory),
-                    keys.user_id.map(Cow::Borrowed),
-                    first_seen.as_millisecond(),
+                    Cow::Borrowed(session.session_id),
+                    Cow::Borrowed(session.user_directory),
+                    session.user_id.map(Cow::Borrowed),
+                    first_seen.time().as_millisecond(),
                 )
             })
             .collect(),
@@ -240,28 +241,24 @@ fn decode(bytes: &[u8]) -> Result<(String, Saved), String> {
     let targets = document
         .targets
         .iter()
-        .map(|record| (TargetId(record.target.to_string()), restore(record)));
-    let saved = Saved { targets: targets.collect(), untold: document.untold.into_owned() };
+        .map(|record| Ok((TargetId(record.target.to_string()), restore(record)?)))
+        .collect::<Result<_, String>>()
+        .map_err(|why| format!("is damaged ({why})"))?;
+    let saved = Saved { targets, untold: document.untold.into_owned() };
     Ok((document.user_ids.into_owned(), saved))
 }
 
-fn restore(record: &TargetRecord<'_>) -> SavedTarget {
+fn restore(record: &TargetRecord<'_>) -> Result<SavedTarget, String> {
     let time = |ms| Timestamp::from_millisecond(ms).unwrap_or_default();
-    let sessions = record.sessions.iter().map(
-        |SessionRecord(session_id, user_directory, user_id, first_seen)| {
-            let keys = SessionKeys {
-                session_id,
-                user_directory,
-                user_id: user_id.as_deref(),
-                is_plain: false,
-            };
-            (keys, time(*first_seen))
-        },
-    );
-    SavedTarget {
-        known: Known::restore(record.last_poll.map(time), sessions),
+    let sessions = &record.sessions;
+    let snapshot = Snapshot::of(
+        sessions.iter().map(|session| (&*session.0, &*session.1, session.2.as_deref())),
+    )?;
+    let first_seen = sessions.iter().map(|session| time(session.3));
+    Ok(SavedTarget {
+        known: Known::restore(record.last_poll.map(time), snapshot, first_seen),
         consecutive_failures: record.consecutive_failures,
-    }
+    })
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {

@@ -8,7 +8,7 @@ mod schedule;
 mod servers;
 mod survey;
 
-use std::{rc::Rc, time::Duration};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -22,10 +22,10 @@ use servers::Servers;
 use crate::{
     config::{Config, SessionDetails},
     events::{
-        Lifetime, Lines, Moment, SessionEvent, SessionKeys, SiteCounts, SummaryFacts, TargetEvents,
+        Lifetime, Lines, SessionEvent, SessionKeys, SiteCounts, SummaryFacts, TargetEvents,
         TargetKeys, site_summary,
     },
-    lifecycle::{Known, Saved, SavedTarget, StateError, StateFile, TargetId},
+    lifecycle::{Changes, Known, Saved, SavedTarget, StateError, StateFile, TargetId},
     output::{CHUNK_BYTES, Closed, Output},
     proxy::{CredentialsError, Failure},
     snapshot::{People, Reader, Rules, Snapshot},
@@ -281,7 +281,10 @@ impl PolledTarget {
         output: &Output,
     ) -> Result<Polled, Closed> {
         let server = servers.get(self.server);
-        let mut reader = Reader::new(&settings.rules).expecting(self.known.len());
+        let mut reader = Reader::new(&settings.rules);
+        if settings.details != SessionDetails::None {
+            reader = reader.after(self.known.snapshot());
+        }
         let answer =
             server.sessions(&self.target.virtual_proxy, requests, time.deadline, &mut reader).await;
         let facts = SummaryFacts {
@@ -326,7 +329,7 @@ impl PolledTarget {
 
     async fn answered(
         &mut self,
-        snapshot: Snapshot,
+        mut snapshot: Snapshot,
         facts: &SummaryFacts,
         settings: &Settings,
         time: PollTime,
@@ -348,8 +351,16 @@ impl PolledTarget {
             too_long: 0,
         };
         teller.events.summary(&mut teller.lines, &snapshot, facts);
+        let polled = Polled {
+            session_count: snapshot.len(),
+            excluded_session_count: snapshot.excluded_session_count,
+            people: std::mem::take(&mut snapshot.people),
+            ..Polled::default()
+        };
         if settings.details != SessionDetails::None {
-            teller.sessions(&snapshot, &mut self.known, settings, time.wall).await?;
+            let since = self.known.last_poll().unwrap_or(time.wall);
+            let changes = self.known.update(snapshot, time.wall);
+            teller.sessions(&self.known, &changes, since, settings).await?;
         }
         if teller.too_long > 0 {
             tracing::warn!(
@@ -361,10 +372,7 @@ impl PolledTarget {
         output.send(teller.lines.take()).await?;
         Ok(Polled {
             changes: teller.changes.map(|mut changes| changes.take()).unwrap_or_default(),
-            failed: false,
-            session_count: snapshot.len(),
-            excluded_session_count: snapshot.excluded_session_count,
-            people: snapshot.people,
+            ..polled
         })
     }
 }
@@ -382,23 +390,22 @@ struct Teller<'a> {
 }
 
 impl Teller<'_> {
+    /// `since` is the time of the good answer before.
     async fn sessions(
         &mut self,
-        snapshot: &Snapshot,
-        known: &mut Known,
+        known: &Known,
+        changes: &Changes,
+        since: Timestamp,
         settings: &Settings,
-        now: Timestamp,
     ) -> Result<(), Closed> {
         let snapshot_wanted = settings.details == SessionDetails::Snapshot;
-        let since = known.last_poll().unwrap_or(now);
-        let moment = Rc::new(Moment::from(now));
-        known.begin();
-        for session in snapshot.sessions().filter(|session| !session.excluded) {
-            let keys = SessionKeys::from(session);
-            let seen = known.see(keys, &moment);
-            let lifetime = Lifetime { first_seen: seen.first_seen, last_seen: None, since };
-            let attributes = session.attributes;
-            if settings.lifecycle && seen.started {
+        for (place, (session, first_seen)) in known.sessions().enumerate() {
+            if session.excluded {
+                continue;
+            }
+            let (keys, attributes) = (SessionKeys::from(session), session.attributes);
+            let lifetime = Lifetime { first_seen, last_seen: None, since };
+            if settings.lifecycle && changes.has_started(place) {
                 self.tell(SessionEvent::Started, keys, attributes, &lifetime);
             }
             if snapshot_wanted {
@@ -407,14 +414,12 @@ impl Teller<'_> {
             self.send_chunk().await?;
         }
         if settings.lifecycle {
-            for gone in known.gone() {
-                let lifetime =
-                    Lifetime { first_seen: gone.first_seen, last_seen: Some(since), since };
-                self.tell(SessionEvent::Ended, gone.keys, None, &lifetime);
+            for (keys, first_seen) in changes.gone() {
+                let lifetime = Lifetime { first_seen, last_seen: Some(since), since };
+                self.tell(SessionEvent::Ended, keys, None, &lifetime);
                 self.send_chunk().await?;
             }
         }
-        known.finish(now);
         Ok(())
     }
 

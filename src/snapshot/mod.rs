@@ -10,19 +10,24 @@ mod repair;
 mod users;
 mod usual;
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 pub use names::Names;
 pub use reader::Reader;
 pub use users::{People, UserName};
 
-use crate::config::{Config, ExcludedUser};
+use crate::{
+    config::{Config, ExcludedUser},
+    fingerprint,
+};
+use users::Person;
 
 /// A session's attributes: key → its values, in the order of the answer.
 pub type Attributes = BTreeMap<String, Vec<String>>;
 
-/// What the texts of a session take, in bytes: a GUID and a name.
-const USUAL_TEXTS: usize = 64;
+/// How many sessions of the answer before may be gone between two that are still
+/// there, for the latter to be taken over.
+const LOOK_AHEAD: usize = 8;
 
 /// One session.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +56,9 @@ pub struct Snapshot {
     texts: String,
     sessions: Vec<Entry>,
     /// Of each session, where they are asked for.
-    attributes: Vec<Option<Attributes>>,
+    attributes: Vec<Option<Arc<Attributes>>>,
+    /// How many sessions were taken over from the answer before.
+    taken_over: usize,
     /// Who holds the sessions.
     pub people: People,
     /// How many sessions excluded users held.
@@ -59,9 +66,10 @@ pub struct Snapshot {
 }
 
 /// What is known of a session beside its texts.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
-    /// Lengths of the texts, in bytes.
+    /// Where the texts begin, and their lengths, in bytes.
+    texts: usize,
     session_id: u32,
     user_directory: u32,
     user_id: u32,
@@ -69,6 +77,11 @@ struct Entry {
     is_plain: bool,
     first_of_user: bool,
     excluded: bool,
+    /// Who holds it; none where that is not known any more.
+    person: Option<Person>,
+    /// The length and the fingerprint of the session as it stood in the answer.
+    /// No length where nobody will ask.
+    json: (u32, u64),
 }
 
 /// What to take from an answer.
@@ -117,12 +130,39 @@ impl Told<'_> {
 }
 
 impl Snapshot {
-    fn with_room(sessions: usize) -> Self {
+    /// An empty one, with room for as much as another one holds and a little more.
+    fn with_room_for(other: &Self) -> Self {
         Self {
-            texts: String::with_capacity(sessions * USUAL_TEXTS),
-            sessions: Vec::with_capacity(sessions),
+            texts: String::with_capacity(other.texts.len() * 9 / 8),
+            sessions: Vec::with_capacity(other.sessions.len() * 9 / 8),
             ..Self::default()
         }
+    }
+
+    /// Sessions of which no more is known than id, user directory and user.
+    ///
+    /// # Errors
+    /// Where a text is too long.
+    pub fn of<'a>(
+        sessions: impl Iterator<Item = (&'a str, &'a str, Option<&'a str>)>,
+    ) -> Result<Self, String> {
+        let mut snapshot = Self::default();
+        for (session_id, user_directory, user_id) in sessions {
+            let entry = Entry {
+                texts: snapshot.texts.len(),
+                session_id: snapshot.append(session_id)?,
+                user_directory: snapshot.append(user_directory)?,
+                user_id: snapshot.append(user_id.unwrap_or_default())?,
+                is_named: user_id.is_some(),
+                is_plain: false,
+                first_of_user: false,
+                excluded: false,
+                person: None,
+                json: (0, 0),
+            };
+            snapshot.sessions.push(entry);
+        }
+        Ok(snapshot)
     }
 
     /// How many sessions there are.
@@ -137,25 +177,26 @@ impl Snapshot {
 
     /// The sessions in the order of the answer.
     pub fn sessions(&self) -> impl Iterator<Item = Session<'_>> {
-        let mut texts = self.texts.as_str();
-        self.sessions.iter().enumerate().map(move |(index, entry)| {
-            let mut text = |length: u32| {
-                let (text, rest) = texts.split_at(length as usize);
-                texts = rest;
-                text
-            };
-            let (session_id, user_directory) = (text(entry.session_id), text(entry.user_directory));
-            let user_id = text(entry.user_id);
+        self.sessions.iter().enumerate().map(|(index, entry)| {
+            let texts = &self.texts[entry.texts..];
+            let (session_id, texts) = texts.split_at(entry.session_id as usize);
+            let (user_directory, texts) = texts.split_at(entry.user_directory as usize);
             Session {
                 session_id,
                 user_directory,
-                user_id: entry.is_named.then_some(user_id),
-                attributes: self.attributes.get(index).and_then(Option::as_ref),
+                user_id: entry.is_named.then(|| &texts[..entry.user_id as usize]),
+                attributes: self.attributes.get(index).and_then(Option::as_deref),
                 is_plain: entry.is_plain,
                 first_of_user: entry.first_of_user,
                 excluded: entry.excluded,
             }
         })
+    }
+
+    /// Whether the answer held the same sessions as the one before, in the same
+    /// order.
+    pub fn is_same_as(&self, before: &Self) -> bool {
+        self.taken_over == self.len() && self.len() == before.len()
     }
 
     /// The distinct users in order, where users are named.
@@ -168,8 +209,9 @@ impl Snapshot {
         Some(users)
     }
 
-    /// Adds a session; or says why it cannot.
-    fn add(&mut self, told: &Told<'_>, rules: &Rules) -> Result<(), String> {
+    /// Adds a session; or says why it cannot. It will be known again by its `json`,
+    /// where that is given.
+    fn add(&mut self, told: &Told<'_>, json: Option<&str>, rules: &Rules) -> Result<(), String> {
         let Told { session_id, user_directory: directory, user_id: id, .. } = told;
         let excluded = rules.exclude.iter().any(|user| user.matches(directory, id));
         if excluded {
@@ -178,35 +220,72 @@ impl Snapshot {
                 return Ok(());
             }
         }
-        let first_of_user = self.people.insert(directory, id);
+        let person = self.people.person(directory, id);
         let name = rules.names.name(directory, id);
         if rules.attributes {
             let mut attributes = told.attributes.map(attributes_of);
             if let Some(attributes) = &mut attributes {
                 name.hide_in_attributes(attributes);
             }
-            self.attributes.push(attributes);
+            self.attributes.push(attributes.map(Arc::new));
         }
         let session_id = name.hide_in_session_id(session_id);
         let user_id = name.shown(id);
         let entry = Entry {
+            texts: self.texts.len(),
             session_id: self.append(&session_id)?,
             user_directory: self.append(directory)?,
             user_id: self.append(user_id.unwrap_or_default())?,
             is_named: user_id.is_some(),
             is_plain: told.is_plain(),
-            first_of_user,
+            first_of_user: self.people.insert(person),
             excluded,
+            person: Some(person),
+            json: match json {
+                Some(json) => (length(json)?, fingerprint::of_text(json)),
+                None => (0, 0),
+            },
         };
         self.sessions.push(entry);
         Ok(())
     }
 
+    /// Which of the next few sessions from `from` on stood in this answer as the
+    /// one that `json` begins with, and what stands behind that.
+    fn find_same<'j>(&self, from: usize, json: &'j str) -> Option<(usize, &'j str)> {
+        let next = self.sessions.iter().enumerate().skip(from).take(LOOK_AHEAD);
+        next.filter(|(_, entry)| entry.json.0 > 0).find_map(|(at, entry)| {
+            let (own, behind) = json.split_at_checked(entry.json.0 as usize)?;
+            let same = own.ends_with('}') && fingerprint::of_text(own) == entry.json.1;
+            same.then_some((at, behind))
+        })
+    }
+
+    /// Adds a session that stands as it stood in the answer before: all that was
+    /// made of it then is still right.
+    fn take_over(&mut self, before: &Self, at: usize) {
+        let entry = &before.sessions[at];
+        self.excluded_session_count += usize::from(entry.excluded);
+        let first_of_user = entry.person.is_some_and(|person| self.people.insert(person));
+        let texts = [entry.session_id, entry.user_directory, entry.user_id];
+        let length = texts.iter().map(|length| *length as usize).sum::<usize>();
+        self.sessions.push(Entry { texts: self.texts.len(), first_of_user, ..entry.clone() });
+        self.texts.push_str(&before.texts[entry.texts..entry.texts + length]);
+        if let Some(attributes) = before.attributes.get(at) {
+            self.attributes.push(attributes.clone());
+        }
+        self.taken_over += 1;
+    }
+
     /// Answers the length of the text.
     fn append(&mut self, text: &str) -> Result<u32, String> {
         self.texts.push_str(text);
-        u32::try_from(text.len()).map_err(|_| "a text is longer than 4 GiB".to_owned())
+        length(text)
     }
+}
+
+fn length(text: &str) -> Result<u32, String> {
+    u32::try_from(text.len()).map_err(|_| "a text is longer than 4 GiB".to_owned())
 }
 
 /// Reads `[{"group":"x"},{"group":"y"},{"email":""}]`. What has another shape

@@ -22,8 +22,10 @@ const LAYOUT: [char; 4] = [' ', '\n', '\r', '\t'];
 #[derive(Debug)]
 pub struct Reader<'r> {
     rules: &'r Rules,
-    /// Sessions to make room for.
-    expected: usize,
+    /// What the answer before held, where there is to be another one after this.
+    before: Option<&'r Snapshot>,
+    /// How much of it is behind what this answer was found to have in common.
+    passed: usize,
     snapshot: Snapshot,
     /// Sessions so far, those of excluded users among them.
     sessions: usize,
@@ -61,7 +63,8 @@ impl<'r> Reader<'r> {
     pub fn new(rules: &'r Rules) -> Self {
         Self {
             rules,
-            expected: 0,
+            before: None,
+            passed: 0,
             snapshot: Snapshot::default(),
             sessions: 0,
             place: Place::Start,
@@ -74,10 +77,12 @@ impl<'r> Reader<'r> {
         }
     }
 
-    /// Makes room for as many sessions as the answer before held.
+    /// Reads one of many answers: sessions that stand in it as they stood in the
+    /// one before are taken over from that. Most do, and then most of the work is
+    /// done.
     #[must_use]
-    pub fn expecting(self, sessions: usize) -> Self {
-        Self { expected: sessions, ..self }
+    pub fn after(self, before: &'r Snapshot) -> Self {
+        Self { before: Some(before), ..self }
     }
 
     /// The sessions, when the answer is complete.
@@ -138,10 +143,10 @@ impl<'r> Reader<'r> {
                 (Place::First | Place::Behind, b']') => Place::End,
                 (Place::Behind, b',') => Place::Next,
                 (Place::First | Place::Next, _) => {
-                    let found = session(rest, has_no_controls)
+                    let found = self
+                        .read_session(rest, has_no_controls)
                         .map_err(|why| format!("{}: {why}", self.next_session(text, rest)))?;
-                    let Some((told, behind)) = found else { break };
-                    self.snapshot.add(&told, self.rules)?;
+                    let Some(behind) = found else { break };
                     self.sessions += 1;
                     self.place = Place::Behind;
                     rest = behind;
@@ -170,6 +175,26 @@ impl<'r> Reader<'r> {
         Ok(text.len() - rest.len())
     }
 
+    /// Reads the session at the beginning of a text. Answers what stands behind it;
+    /// none where the text ends before the session does.
+    fn read_session<'t>(
+        &mut self,
+        json: &'t str,
+        has_no_controls: bool,
+    ) -> Result<Option<&'t str>, String> {
+        if let Some(before) = self.before
+            && let Some((at, behind)) = before.find_same(self.passed, json)
+        {
+            self.snapshot.take_over(before, at);
+            self.passed = at + 1;
+            return Ok(Some(behind));
+        }
+        let Some((told, behind)) = session(json, has_no_controls)? else { return Ok(None) };
+        let own = self.before.map(|_| &json[..json.len() - behind.len()]);
+        self.snapshot.add(&told, own, self.rules)?;
+        Ok(Some(behind))
+    }
+
     /// The session with which the `rest` of the pending `text` begins, in words.
     fn next_session(&self, text: &str, rest: &str) -> String {
         let at = self.read + text.len() - rest.len();
@@ -179,8 +204,8 @@ impl<'r> Reader<'r> {
 
 impl Receiver for Reader<'_> {
     fn begin(&mut self) {
-        let snapshot = Snapshot::with_room(self.expected);
-        *self = Self { snapshot, ..Self::new(self.rules).expecting(self.expected) };
+        let snapshot = self.before.map(Snapshot::with_room_for).unwrap_or_default();
+        *self = Self { snapshot, before: self.before, ..Self::new(self.rules) };
     }
 
     fn piece(&mut self, bytes: &[u8]) {

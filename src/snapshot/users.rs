@@ -6,17 +6,26 @@ use hashbrown::HashSet;
 
 use crate::fingerprint::Fingerprints;
 
-/// Distinct people, over targets, too. Their names are not kept.
+/// Who somebody is, on any target. The name cannot be told from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Person(u128);
+
+/// Distinct people.
 #[derive(Clone, Debug, Default)]
 pub struct People {
-    known: HashSet<u128>,
+    known: HashSet<Person>,
     fingerprints: Fingerprints,
 }
 
 impl People {
-    /// Adds the user with this directory and id; answers whether that is a new one.
-    pub fn insert(&mut self, user_directory: &str, user_id: &str) -> bool {
-        self.known.insert(self.fingerprints.of(&[user_directory, user_id]))
+    /// The user with this directory and id.
+    pub(super) fn person(&mut self, user_directory: &str, user_id: &str) -> Person {
+        Person(self.fingerprints.of(&[user_directory, user_id]))
+    }
+
+    /// Adds somebody; answers whether that is somebody new.
+    pub(super) fn insert(&mut self, person: Person) -> bool {
+        self.known.insert(person)
     }
 
     /// Adds these people.
