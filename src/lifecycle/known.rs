@@ -2,7 +2,7 @@
 
 use std::{mem, rc::Rc};
 
-use hashbrown::{HashMap, hash_map::Entry};
+use hashbrown::HashMap;
 use jiff::Timestamp;
 
 use crate::{
@@ -25,9 +25,9 @@ pub struct Known {
 /// How an answer differs from the one before.
 #[derive(Debug, Default)]
 pub struct Changes {
-    /// Whether each session of the new answer is new; empty where none is.
+    /// Whether each session of the new answer is new; empty for the first one.
     started: Vec<bool>,
-    /// Whether each session of the one before is gone; empty where none is.
+    /// Whether each session of the one before is gone.
     gone: Vec<bool>,
     before: Known,
 }
@@ -79,46 +79,127 @@ impl Known {
 
     /// Takes note of a new answer, which came at `now`.
     pub fn update(&mut self, snapshot: Snapshot, now: Timestamp) -> Changes {
-        let is_baseline = self.last_poll.replace(now).is_none();
-        if snapshot.is_same_as(&self.snapshot) {
-            self.snapshot = snapshot;
-            return Changes::default();
-        }
-        // Where each session was in the answer before; nowhere, where it is new. An
-        // odd answer may hold one twice, which is no change.
-        let mut places: HashMap<&str, Option<usize>> = HashMap::new();
-        let mut gone = vec![false; self.snapshot.len()];
-        for (place, session) in self.snapshot.sessions().enumerate() {
-            if session.excluded {
-                continue;
-            }
-            if let Entry::Vacant(entry) = places.entry(session.session_id) {
-                entry.insert(Some(place));
-                gone[place] = true;
-            }
-        }
         let moment = Rc::new(Moment::from(now));
-        let mut started = vec![false; snapshot.len()];
-        let mut first_seen = vec![moment; snapshot.len()];
-        for (place, session) in snapshot.sessions().enumerate() {
-            if session.excluded {
-                continue;
+        let mut started: Vec<bool> = snapshot.are_told().collect();
+        let mut gone: Vec<bool> = self.snapshot.are_told().collect();
+        let mut first_seen = Vec::with_capacity(snapshot.len());
+        for (before, started) in snapshot.places_before().zip(&mut started) {
+            first_seen.push(Rc::clone(before.map_or(&moment, |before| &self.first_seen[before])));
+            if let Some(before) = before {
+                (*started, gone[before]) = (false, false);
             }
-            match places.entry(session.session_id) {
-                Entry::Vacant(entry) => {
-                    entry.insert(None);
-                    started[place] = !is_baseline;
-                }
-                Entry::Occupied(entry) => {
-                    if let Some(before) = *entry.get() {
-                        gone[before] = false;
+        }
+        // The rest may be the same sessions and only look different: with other
+        // attributes, or because no more than their ids was saved.
+        if started.contains(&true) || gone.contains(&true) {
+            let missing: HashMap<&str, usize> = (self.snapshot.sessions().enumerate())
+                .filter(|(before, _)| gone[*before])
+                .map(|(before, session)| (session.session_id, before))
+                .collect();
+            for (place, session) in snapshot.sessions().enumerate() {
+                if let Some(&before) = missing.get(session.session_id) {
+                    gone[before] = false;
+                    if mem::take(&mut started[place]) {
                         first_seen[place] = Rc::clone(&self.first_seen[before]);
                     }
                 }
             }
         }
-        drop(places);
-        let now_known = Self { last_poll: Some(now), snapshot, first_seen };
-        Changes { started, gone, before: mem::replace(self, now_known) }
+        if self.last_poll.is_none() {
+            started.clear();
+        }
+        let known = Self { last_poll: Some(now), snapshot, first_seen };
+        Changes { started, gone, before: mem::replace(self, known) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::{BTreeMap, BTreeSet},
+        path::Path,
+    };
+
+    use jiff::{Timestamp, ToSpan};
+    use proptest::prelude::*;
+
+    use super::Known;
+    use crate::{
+        config::Config,
+        proxy::Receiver,
+        snapshot::{Reader, Rules, Snapshot},
+    };
+
+    /// The ids of an answer in their order, and how each session looks in it.
+    fn answer() -> impl Strategy<Value = Vec<(u8, bool)>> {
+        let ids = prop::sample::subsequence((0..12_u8).collect::<Vec<_>>(), 0..12);
+        let ids = prop_oneof![3 => ids.clone(), 1 => ids.prop_shuffle()];
+        ids.prop_flat_map(|ids| {
+            let looks = prop::collection::vec(prop::bool::weighted(0.1), ids.len());
+            looks.prop_map(move |looks| ids.iter().copied().zip(looks).collect())
+        })
+    }
+
+    fn read(known: &Known, answer: &[(u8, bool)]) -> Snapshot {
+        let rules = Rules::new(&Config::empty(Path::new("")));
+        let mut reader = Reader::new(&rules).after(known.snapshot());
+        let sessions: Vec<_> = answer
+            .iter()
+            .map(|(id, look)| {
+                format!(
+                    r#"{{"UserDirectory":"LAB","UserId":"u","Attributes":[{{"new":"{look}"}}],"SessionId":"{id}"}}"#
+                )
+            })
+            .collect();
+        reader.piece(format!("[{}]", sessions.join(",")).as_bytes());
+        reader.finish().expect("it is a list of sessions")
+    }
+
+    proptest! {
+        #[test]
+        fn who_came_and_who_left(answers in prop::collection::vec(answer(), 1..6), restart in 0..6_usize) {
+            let mut known = Known::default();
+            let mut model: Option<BTreeMap<String, Timestamp>> = None;
+            let mut now = Timestamp::UNIX_EPOCH;
+            for (poll, answer) in answers.iter().enumerate() {
+                if poll == restart {
+                    known = restored(&known);
+                }
+                now += 30.seconds();
+                let changes = known.update(read(&known, answer), now);
+                let ids: BTreeSet<String> = answer.iter().map(|(id, _)| id.to_string()).collect();
+                let before = model.clone().unwrap_or_default();
+                let expected: BTreeMap<String, Timestamp> = ids
+                    .iter()
+                    .map(|id| (id.clone(), before.get(id).copied().unwrap_or(now)))
+                    .collect();
+                let started: BTreeSet<String> = match model {
+                    Some(_) => ids.iter().filter(|id| !before.contains_key(*id)).cloned().collect(),
+                    None => BTreeSet::new(),
+                };
+                let gone: BTreeMap<String, Timestamp> =
+                    before.into_iter().filter(|(id, _)| !ids.contains(id)).collect();
+
+                let told = known.sessions().map(|(session, seen)| (session.session_id.to_owned(), seen.time()));
+                prop_assert_eq!(told.collect::<BTreeMap<_, _>>(), expected.clone());
+                let told = known.sessions().enumerate().filter(|(place, _)| changes.has_started(*place));
+                prop_assert_eq!(told.map(|(_, (session, _))| session.session_id.to_owned()).collect::<BTreeSet<_>>(), started);
+                let told = changes.gone().map(|(keys, seen)| (keys.session_id.to_owned(), seen.time()));
+                prop_assert_eq!(told.collect::<BTreeMap<_, _>>(), gone);
+                model = Some(expected);
+            }
+        }
+    }
+
+    /// As the state file brings it back.
+    fn restored(known: &Known) -> Known {
+        let sessions = known.snapshot().sessions();
+        let sessions = sessions.map(|s| (s.session_id, s.user_directory, s.user_id));
+        let snapshot = Snapshot::of(sessions).expect("the texts are short");
+        Known::restore(
+            known.last_poll(),
+            snapshot,
+            known.sessions().map(|(_, first_seen)| first_seen.time()),
+        )
     }
 }

@@ -25,10 +25,6 @@ use users::Person;
 /// A session's attributes: key → its values, in the order of the answer.
 pub type Attributes = BTreeMap<String, Vec<String>>;
 
-/// How many sessions of the answer before may be gone between two that are still
-/// there, for the latter to be taken over.
-const LOOK_AHEAD: usize = 8;
-
 /// One session.
 #[derive(Clone, Copy, Debug)]
 pub struct Session<'a> {
@@ -57,8 +53,9 @@ pub struct Snapshot {
     sessions: Vec<Entry>,
     /// Of each session, where they are asked for.
     attributes: Vec<Option<Arc<Attributes>>>,
-    /// How many sessions were taken over from the answer before.
-    taken_over: usize,
+    /// Of each session, to know it again; none where no answer will come
+    /// after this.
+    marks: Vec<Mark>,
     /// Who holds the sessions.
     pub people: People,
     /// How many sessions excluded users held.
@@ -66,7 +63,7 @@ pub struct Snapshot {
 }
 
 /// What is known of a session beside its texts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Entry {
     /// Where the texts begin, and their lengths, in bytes.
     texts: usize,
@@ -77,11 +74,30 @@ struct Entry {
     is_plain: bool,
     first_of_user: bool,
     excluded: bool,
-    /// Who holds it; none where that is not known any more.
-    person: Option<Person>,
-    /// The length and the fingerprint of the session as it stood in the answer.
-    /// No length where nobody will ask.
-    json: (u32, u64),
+    /// Its place in the snapshot before, where it stood in that answer, too.
+    before: Option<u32>,
+}
+
+/// What a session is known by when it stands in the next answer again.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    /// The length and the fingerprint of its JSON.
+    length: u32,
+    json: u64,
+    /// Who holds it.
+    person: Person,
+}
+
+impl Mark {
+    fn new(json: &str, person: Person) -> Result<Self, String> {
+        Ok(Self { length: length(json)?, json: fingerprint::of_text(json), person })
+    }
+
+    /// What stands behind the session, where it stands at the beginning of a text.
+    fn is_at<'j>(&self, json: &'j str) -> Option<&'j str> {
+        let (own, behind) = json.split_at_checked(self.length as usize)?;
+        (fingerprint::of_text(own) == self.json).then_some(behind)
+    }
 }
 
 /// What to take from an answer.
@@ -135,6 +151,7 @@ impl Snapshot {
         Self {
             texts: String::with_capacity(other.texts.len() * 9 / 8),
             sessions: Vec::with_capacity(other.sessions.len() * 9 / 8),
+            marks: Vec::with_capacity(other.marks.len() * 9 / 8),
             ..Self::default()
         }
     }
@@ -157,8 +174,7 @@ impl Snapshot {
                 is_plain: false,
                 first_of_user: false,
                 excluded: false,
-                person: None,
-                json: (0, 0),
+                before: None,
             };
             snapshot.sessions.push(entry);
         }
@@ -193,10 +209,15 @@ impl Snapshot {
         })
     }
 
-    /// Whether the answer held the same sessions as the one before, in the same
-    /// order.
-    pub fn is_same_as(&self, before: &Self) -> bool {
-        self.taken_over == self.len() && self.len() == before.len()
+    /// Whether each session is told, and not only counted.
+    pub fn are_told(&self) -> impl Iterator<Item = bool> {
+        self.sessions.iter().map(|entry| !entry.excluded)
+    }
+
+    /// The place of each session in the snapshot before, where it stood in that
+    /// answer, too, and just as in this.
+    pub fn places_before(&self) -> impl Iterator<Item = Option<usize>> {
+        self.sessions.iter().map(|entry| entry.before.map(|place| place as usize))
     }
 
     /// The distinct users in order, where users are named.
@@ -209,15 +230,15 @@ impl Snapshot {
         Some(users)
     }
 
-    /// Adds a session; or says why it cannot. It will be known again by its `json`,
-    /// where that is given.
-    fn add(&mut self, told: &Told<'_>, json: Option<&str>, rules: &Rules) -> Result<(), String> {
+    /// Adds a session, and answers who holds it where it counts; or says why it
+    /// cannot.
+    fn add(&mut self, told: &Told<'_>, rules: &Rules) -> Result<Option<Person>, String> {
         let Told { session_id, user_directory: directory, user_id: id, .. } = told;
         let excluded = rules.exclude.iter().any(|user| user.matches(directory, id));
         if excluded {
             self.excluded_session_count += 1;
             if !rules.excluded_users_count {
-                return Ok(());
+                return Ok(None);
             }
         }
         let person = self.people.person(directory, id);
@@ -240,41 +261,38 @@ impl Snapshot {
             is_plain: told.is_plain(),
             first_of_user: self.people.insert(person),
             excluded,
-            person: Some(person),
-            json: match json {
-                Some(json) => (length(json)?, fingerprint::of_text(json)),
-                None => (0, 0),
-            },
+            before: None,
         };
         self.sessions.push(entry);
-        Ok(())
+        Ok(Some(person))
     }
 
-    /// Which of the next few sessions from `from` on stood in this answer as the
-    /// one that `json` begins with, and what stands behind that.
-    fn find_same<'j>(&self, from: usize, json: &'j str) -> Option<(usize, &'j str)> {
-        let next = self.sessions.iter().enumerate().skip(from).take(LOOK_AHEAD);
-        next.filter(|(_, entry)| entry.json.0 > 0).find_map(|(at, entry)| {
-            let (own, behind) = json.split_at_checked(entry.json.0 as usize)?;
-            let same = own.ends_with('}') && fingerprint::of_text(own) == entry.json.1;
-            same.then_some((at, behind))
-        })
+    /// Marks the session that was added last, which had this place in the snapshot
+    /// before.
+    fn mark(&mut self, mark: Mark, before: Option<usize>) {
+        self.marks.push(mark);
+        if let Some(entry) = self.sessions.last_mut() {
+            entry.before = before.and_then(|place| u32::try_from(place).ok());
+        }
     }
 
-    /// Adds a session that stands as it stood in the answer before: all that was
-    /// made of it then is still right.
-    fn take_over(&mut self, before: &Self, at: usize) {
-        let entry = &before.sessions[at];
-        self.excluded_session_count += usize::from(entry.excluded);
-        let first_of_user = entry.person.is_some_and(|person| self.people.insert(person));
+    /// Adds a session that stands in the answer as it stood in the one before: all
+    /// that was made of it then is still right.
+    fn take_over(&mut self, before: &Self, place: usize) {
+        let (entry, mark) = (&before.sessions[place], before.marks[place]);
         let texts = [entry.session_id, entry.user_directory, entry.user_id];
         let length = texts.iter().map(|length| *length as usize).sum::<usize>();
-        self.sessions.push(Entry { texts: self.texts.len(), first_of_user, ..entry.clone() });
+        self.excluded_session_count += usize::from(entry.excluded);
+        self.sessions.push(Entry {
+            texts: self.texts.len(),
+            first_of_user: self.people.insert(mark.person),
+            ..*entry
+        });
         self.texts.push_str(&before.texts[entry.texts..entry.texts + length]);
-        if let Some(attributes) = before.attributes.get(at) {
+        if let Some(attributes) = before.attributes.get(place) {
             self.attributes.push(attributes.clone());
         }
-        self.taken_over += 1;
+        self.mark(mark, Some(place));
     }
 
     /// Answers the length of the text.

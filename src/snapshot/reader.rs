@@ -3,10 +3,11 @@
 
 use std::borrow::Cow;
 
+use hashbrown::HashMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Rules, Snapshot, Told, repair, usual};
+use super::{Mark, Rules, Snapshot, Told, repair, usual};
 use crate::{
     json,
     proxy::{Category, Failure, Receiver},
@@ -24,8 +25,11 @@ pub struct Reader<'r> {
     rules: &'r Rules,
     /// What the answer before held, where there is to be another one after this.
     before: Option<&'r Snapshot>,
-    /// How much of it is behind what this answer was found to have in common.
-    passed: usize,
+    /// Where in it the next session is looked for first.
+    next_before: usize,
+    /// Where each session stood in it, by the fingerprint of its JSON; empty until
+    /// one is not where it was looked for.
+    places_before: HashMap<u64, usize>,
     snapshot: Snapshot,
     /// Sessions so far, those of excluded users among them.
     sessions: usize,
@@ -64,7 +68,8 @@ impl<'r> Reader<'r> {
         Self {
             rules,
             before: None,
-            passed: 0,
+            next_before: 0,
+            places_before: HashMap::new(),
             snapshot: Snapshot::default(),
             sessions: 0,
             place: Place::Start,
@@ -183,16 +188,31 @@ impl<'r> Reader<'r> {
         has_no_controls: bool,
     ) -> Result<Option<&'t str>, String> {
         if let Some(before) = self.before
-            && let Some((at, behind)) = before.find_same(self.passed, json)
+            && let Some(mark) = before.marks.get(self.next_before)
+            && let Some(behind) = mark.is_at(json)
         {
-            self.snapshot.take_over(before, at);
-            self.passed = at + 1;
+            self.snapshot.take_over(before, self.next_before);
+            self.next_before += 1;
             return Ok(Some(behind));
         }
         let Some((told, behind)) = session(json, has_no_controls)? else { return Ok(None) };
-        let own = self.before.map(|_| &json[..json.len() - behind.len()]);
-        self.snapshot.add(&told, own, self.rules)?;
+        let person = self.snapshot.add(&told, self.rules)?;
+        if let (Some(before), Some(person)) = (self.before, person) {
+            let mark = Mark::new(&json[..json.len() - behind.len()], person)?;
+            let place = self.place_before(before, &mark);
+            self.snapshot.mark(mark, place);
+            self.next_before = place.map_or(self.next_before, |place| place + 1);
+        }
         Ok(Some(behind))
+    }
+
+    /// Where a session stood in the answer before.
+    fn place_before(&mut self, before: &Snapshot, mark: &Mark) -> Option<usize> {
+        if self.places_before.is_empty() {
+            self.places_before =
+                before.marks.iter().enumerate().map(|(place, mark)| (mark.json, place)).collect();
+        }
+        self.places_before.get(&mark.json).copied()
     }
 
     /// The session with which the `rest` of the pending `text` begins, in words.
@@ -287,9 +307,10 @@ mod tests {
 
     use super::{AnySession, Reader, any_session};
     use crate::{
-        config::Config,
+        config::{Config, UserIds},
         proxy::Receiver,
-        snapshot::{Rules, usual},
+        snapshot::{Names, Rules, Session, Snapshot, usual},
+        target::Secret,
     };
 
     /// The sessions of an answer that comes in pieces and is read so many bytes at
@@ -402,6 +423,59 @@ mod tests {
         })
     }
 
+    /// Answers of few sessions, so that many stand in more than one answer.
+    fn sessions() -> impl Strategy<Value = String> {
+        let session = (0..6_u8, 0..3_u8, any::<bool>()).prop_map(|(id, user, has_mail)| {
+            let attributes = if has_mail { r#"{"email":"u@x"}"# } else { "" };
+            format!(
+                r#"{{"UserDirectory":"LAB","UserId":"user{user}","Attributes":[{attributes}],"SessionId":"s{id}-user{user}"}}"#
+            )
+        });
+        prop::collection::vec(session, 0..8)
+            .prop_map(|sessions| format!("[{}]", sessions.join(",")))
+    }
+
+    fn rules() -> impl Strategy<Value = Rules> {
+        let user_ids = prop::sample::select(vec![
+            UserIds::Plain,
+            UserIds::Pseudonym(Secret::new("a key for this test")),
+            UserIds::Omit,
+        ]);
+        let text = "Butler-SOS:
+  userSessions:
+    enableSessionExtract: true
+    excludeUser: [{directory: LAB, userId: user2}]
+";
+        let config = Config::parse(Path::new("config.yaml"), text).expect("it is right");
+        (user_ids, any::<[bool; 2]>()).prop_map(
+            move |(user_ids, [attributes, excluded_users_count])| Rules {
+                attributes,
+                excluded_users_count,
+                names: Names::new(&user_ids),
+                ..Rules::new(&config)
+            },
+        )
+    }
+
+    fn read_after(before: Option<&Snapshot>, answer: &str, rules: &Rules) -> Snapshot {
+        let reader = Reader { window: 50, enough: 50, ..Reader::new(rules) };
+        let mut reader = match before {
+            Some(before) => reader.after(before),
+            None => reader,
+        };
+        reader.piece(answer.as_bytes());
+        reader.finish().expect("it is a list of sessions")
+    }
+
+    fn all_of(snapshot: &Snapshot) -> (Vec<String>, usize, usize) {
+        let sessions = snapshot.sessions().map(|session| format!("{session:?}")).collect();
+        (sessions, snapshot.people.len(), snapshot.excluded_session_count)
+    }
+
+    fn what_is_told(session: Session<'_>) -> String {
+        format!("{:?}", Session { first_of_user: false, ..session })
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
 
@@ -424,6 +498,27 @@ mod tests {
                     .collect::<Vec<_>>()
             });
             prop_assert_eq!(own.ok(), expected);
+        }
+
+        #[test]
+        fn what_the_answer_before_held_changes_nothing(
+            answers in prop::collection::vec(sessions(), 1..4),
+            rules in rules(),
+        ) {
+            let (mut before, mut before_alone) = (Snapshot::default(), Snapshot::default());
+            for answer in answers {
+                let snapshot = read_after(Some(&before), &answer, &rules);
+                let alone = read_after(None, &answer, &rules);
+                prop_assert_eq!(all_of(&snapshot), all_of(&alone));
+                let told: Vec<_> = alone.sessions().map(what_is_told).collect();
+                let told_before: Vec<_> = before_alone.sessions().map(what_is_told).collect();
+                for (place, place_before) in snapshot.places_before().enumerate() {
+                    if let Some(place_before) = place_before {
+                        prop_assert_eq!(&told[place], &told_before[place_before]);
+                    }
+                }
+                (before, before_alone) = (snapshot, alone);
+            }
         }
 
         #[test]
