@@ -303,11 +303,12 @@ fn stream(plan: &Plan, folder: &Path, nginx: &Nginx, floor: Option<f64>, table: 
         "12 MB",
         Some(mb(usual.peak) <= 12.0),
     );
+    moving(plan, folder, nginx, table);
 
     let large = Streaming::start(&nginx.config(folder, &[plan.large]));
     large.poll(3);
     let cpu = ms(large.cost(plan.polls.div_ceil(2)));
-    let body = mb(file_size(&folder.join(format!("{}.json", plan.large))));
+    let body = mb(file_size(&nginx::file(folder, plan.large)));
     let (large, limit) = (large.memory(), 3.0 * body + 12.0);
     table.row(
         &format!("`stream`, {} sessions in one answer of {body:.1} MB", plan.large),
@@ -318,6 +319,29 @@ fn stream(plan: &Plan, folder: &Path, nginx: &Nginx, floor: Option<f64>, table: 
         ),
         &format!("peak {limit:.1} MB (3 × body + 12)"),
         Some(mb(large.peak) <= limit),
+    );
+}
+
+/// `stream` where at every poll a tenth of the sessions has gone, and as many came.
+fn moving(plan: &Plan, folder: &Path, nginx: &Nginx, table: &mut Table) {
+    let stream = Streaming::start(&nginx.config(folder, &USUAL));
+    stream.poll(3);
+    let mut firsts = USUAL.map(|sessions| (0..).step_by(sessions / 10));
+    let mut move_on = || {
+        for (sessions, first) in USUAL.iter().zip(&mut firsts) {
+            nginx::put(folder, *sessions, first.next().expect("they do not end"));
+        }
+        ms(stream.cost(1))
+    };
+    let costs = (0..=plan.polls).map(|_| move_on()).skip(1).collect();
+    for sessions in USUAL {
+        nginx::put(folder, sessions, 0);
+    }
+    table.row(
+        "the same, a tenth of the sessions others at each poll",
+        &format!("{:.2} ms CPU", median(costs)),
+        "",
+        None,
     );
 }
 

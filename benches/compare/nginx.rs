@@ -4,7 +4,7 @@
 use std::{
     fs,
     net::{TcpListener, TcpStream},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -24,11 +24,10 @@ impl Nginx {
         certificates(folder);
         let mut locations = String::new();
         for sessions in lists {
-            let file = folder.join(format!("{sessions}.json"));
-            fs::write(&file, common::answer(0, *sessions)).expect("the folder can be written");
+            put(folder, *sessions, 0);
             locations.push_str(&format!(
                 "location = /qps/{sessions}/session {{ alias {}; }}\n",
-                file.display()
+                file(folder, *sessions).display()
             ));
         }
         let port = TcpListener::bind("127.0.0.1:0")
@@ -102,6 +101,19 @@ ssl_client_certificate {here}/root.pem; ssl_verify_client on;
         fs::write(&path, text).expect("the folder can be written");
         path.display().to_string()
     }
+}
+
+/// Where a list is on disk.
+pub fn file(folder: &Path, sessions: usize) -> PathBuf {
+    folder.join(format!("{sessions}.json"))
+}
+
+/// Makes a list hold the sessions from `first` on.
+pub fn put(folder: &Path, sessions: usize, first: usize) {
+    let new = folder.join("new.json");
+    fs::write(&new, common::answer(first, sessions))
+        .and_then(|()| fs::rename(&new, file(folder, sessions)))
+        .expect("the folder can be written");
 }
 
 /// Distributions put nginx where only administrators look.
