@@ -282,7 +282,8 @@ impl Streaming {
     }
 }
 
-/// `stream` at a usual and at a very large site; `floor` is the CPU of `curl`, in ms.
+/// `stream` at a usual and at a very large site; `floor` is the CPU of `curl`, in
+/// ms. The goal was set where that was 13 ms, and machines differ.
 fn stream(plan: &Plan, folder: &Path, nginx: &Nginx, floor: Option<f64>, table: &mut Table) {
     let usual = Streaming::start(&nginx.config(folder, &USUAL));
     usual.poll(3);
@@ -294,8 +295,8 @@ fn stream(plan: &Plan, folder: &Path, nginx: &Nginx, floor: Option<f64>, table: 
             Some(floor) => format!("{cpu:.2} ms CPU: {:.3} × that of `curl`", cpu / floor),
             None => format!("{cpu:.2} ms CPU"),
         },
-        "1.5 ms",
-        Some(cpu <= 1.5),
+        "1.5 ms where `curl` takes 13 ms: 0.115 ×",
+        Some(floor.map_or(cpu <= 1.5, |floor| cpu / floor <= 1.5 / 13.0)),
     );
     table.row(
         "its resident memory",

@@ -57,7 +57,8 @@ mod unix {
             if self.is_pipe { self.room().max(PIPE_BUF) } else { usize::MAX }
         }
 
-        /// How many bytes surely fit without waiting for the reader.
+        /// How many bytes surely fit without waiting for the reader, as long as no
+        /// other program writes to the same pipe.
         #[cfg(target_os = "linux")]
         pub fn room(&mut self) -> usize {
             if !self.is_pipe {

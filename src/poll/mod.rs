@@ -354,6 +354,7 @@ impl PolledTarget {
         let polled = Polled {
             session_count: snapshot.len(),
             excluded_session_count: snapshot.excluded_session_count,
+            // They are counted over all targets, and not needed to know sessions again.
             people: std::mem::take(&mut snapshot.people),
             ..Polled::default()
         };
