@@ -3,18 +3,16 @@
 
 #![no_main]
 
-use std::{path::Path, rc::Rc, sync::LazyLock};
+use std::{path::Path, sync::LazyLock};
 
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
 use qlik_sessions::{
     config::{Config, UserIds},
-    events::{
-        Lifetime, Lines, Moment, SessionEvent, SessionKeys, SummaryFacts, TargetEvents, TargetKeys,
-    },
+    events::{Lifetime, Lines, SessionEvent, SessionKeys, SummaryFacts, TargetEvents, TargetKeys},
     lifecycle::Known,
-    proxy::Receiver,
-    snapshot::{Reader, Rules},
+    proxy::{Failure, Receiver},
+    snapshot::{Reader, Rules, Snapshot},
     target::Secret,
 };
 use serde_json::Value;
@@ -72,36 +70,29 @@ fuzz_target!(|bytes: &[u8]| {
 
 /// Answers how many sessions there are in all.
 fn read(bytes: &[u8], variant: &Variant) -> Option<usize> {
-    let mut reader = Reader::new(&variant.rules);
-    reader.piece(bytes);
-    let snapshot = match reader.finish() {
+    let keys = TargetKeys::named("sense1", "/");
+    let mut events = TargetEvents::new(&keys, Timestamp::UNIX_EPOCH);
+    let mut lines = Lines::new(MAX_LINE);
+    let mut known = Known::default();
+    let snapshot = match read_after(known.snapshot(), bytes, variant) {
         Ok(snapshot) => snapshot,
         Err(failure) => {
-            let keys = TargetKeys::named("sense1", "/");
-            let mut lines = Lines::new(MAX_LINE);
-            TargetEvents::new(&keys, Timestamp::UNIX_EPOCH).error(&mut lines, &failure, Some(1), 1);
+            events.error(&mut lines, &failure, Some(1), 1);
             assert_eq!(parsed(&lines.take()).len(), 1);
             return None;
         }
     };
-    let keys = TargetKeys::named("sense1", "/");
-    let events = TargetEvents::new(&keys, Timestamp::UNIX_EPOCH);
-    let mut lines = Lines::new(MAX_LINE);
     events.summary(&mut lines, &snapshot, &SummaryFacts::default());
-    let mut known = Known::default();
-    let now = Rc::new(Moment::from(Timestamp::UNIX_EPOCH));
-    known.begin();
+    let changes = known.update(snapshot, Timestamp::UNIX_EPOCH);
     let (mut told, mut written) = (0, 1);
-    for session in snapshot.sessions().filter(|session| !session.excluded) {
+    for (place, (session, first_seen)) in known.sessions().enumerate() {
+        assert!(!changes.has_started(place), "the first answer starts nobody");
+        if session.excluded {
+            continue;
+        }
         let keys = SessionKeys::from(session);
         assert_eq!(keys.user_id.is_some(), session.user_id.is_some());
-        let seen = known.see(keys, &now);
-        assert!(!seen.started, "the first answer starts nobody");
-        let lifetime = Lifetime {
-            first_seen: seen.first_seen,
-            last_seen: None,
-            since: Timestamp::UNIX_EPOCH,
-        };
+        let lifetime = Lifetime { first_seen, last_seen: None, since: Timestamp::UNIX_EPOCH };
         let attributes = session.attributes;
         written += usize::from(events.session(
             &mut lines,
@@ -112,16 +103,18 @@ fn read(bytes: &[u8], variant: &Variant) -> Option<usize> {
         ));
         told += 1;
     }
-    known.finish(Timestamp::UNIX_EPOCH);
-    assert!(known.len() <= told);
     // The same answer again, and then nobody.
-    known.begin();
-    for session in snapshot.sessions().filter(|session| !session.excluded) {
-        assert!(!known.see(SessionKeys::from(session), &now).started);
-    }
-    assert_eq!(known.gone().count(), 0);
-    known.begin();
-    assert_eq!(known.gone().count(), known.len());
+    let again = read_after(known.snapshot(), bytes, variant).expect("it was right before");
+    assert_eq!(all_of(&again), all_of(known.snapshot()));
+    assert_eq!(again.excluded_session_count, known.snapshot().excluded_session_count);
+    let changes = known.update(again, Timestamp::UNIX_EPOCH);
+    assert!((0..known.snapshot().len()).all(|place| !changes.has_started(place)));
+    assert_eq!(changes.gone().count(), 0);
+    let (sessions, excluded_count) =
+        (known.snapshot().len(), known.snapshot().excluded_session_count);
+    let excluded = sessions - told;
+    let changes = known.update(Snapshot::default(), Timestamp::UNIX_EPOCH);
+    assert_eq!(changes.gone().count(), told);
 
     let values = parsed(&lines.take());
     assert_eq!(values.len(), written);
@@ -134,12 +127,21 @@ fn read(bytes: &[u8], variant: &Variant) -> Option<usize> {
                 assert_eq!(user, format!("{directory}\\{id}"));
             }
         } else {
-            assert_eq!(value["session_count"], snapshot.len());
-            assert_eq!(value.get("users").is_some(), variant.names_users || snapshot.is_empty());
+            assert_eq!(value["session_count"], sessions);
+            assert_eq!(value.get("users").is_some(), variant.names_users || sessions == 0);
         }
     }
-    let excluded = snapshot.sessions().filter(|session| session.excluded).count();
-    Some(snapshot.len() - excluded + snapshot.excluded_session_count)
+    Some(sessions - excluded + excluded_count)
+}
+
+fn read_after(before: &Snapshot, bytes: &[u8], variant: &Variant) -> Result<Snapshot, Failure> {
+    let mut reader = Reader::new(&variant.rules).after(before);
+    reader.piece(bytes);
+    reader.finish()
+}
+
+fn all_of(snapshot: &Snapshot) -> Vec<String> {
+    snapshot.sessions().map(|session| format!("{session:?}")).collect()
 }
 
 fn parsed(lines: &[u8]) -> Vec<Value> {
