@@ -24,13 +24,14 @@ fn main() {
 }
 
 fn read(answer: &str, rules: &Rules) -> Snapshot {
-    let mut reader = Reader::new(rules);
-    reader.piece(answer.as_bytes());
-    reader.finish().expect("it is a list of sessions")
+    read_by(Reader::new(rules), answer)
 }
 
 fn read_after(before: &Snapshot, answer: &str, rules: &Rules) -> Snapshot {
-    let mut reader = Reader::new(rules).after(before);
+    read_by(Reader::new(rules).after(before), answer)
+}
+
+fn read_by(mut reader: Reader<'_>, answer: &str) -> Snapshot {
     reader.piece(answer.as_bytes());
     reader.finish().expect("it is a list of sessions")
 }

@@ -291,10 +291,7 @@ fn stream(plan: &Plan, folder: &Path, nginx: &Nginx, floor: Option<f64>, table: 
     let (cpu, usual) = (median(costs), usual.memory());
     table.row(
         "`stream`, 100 + 1,000 sessions, one poll",
-        &match floor {
-            Some(floor) => format!("{cpu:.2} ms CPU: {:.3} × that of `curl`", cpu / floor),
-            None => format!("{cpu:.2} ms CPU"),
-        },
+        &next_to_curl(cpu, floor),
         "1.5 ms where `curl` takes 13 ms: 0.115 ×",
         Some(floor.map_or(cpu <= 1.5, |floor| cpu / floor <= 1.5 / 13.0)),
     );
@@ -304,7 +301,7 @@ fn stream(plan: &Plan, folder: &Path, nginx: &Nginx, floor: Option<f64>, table: 
         "12 MB",
         Some(mb(usual.peak) <= 12.0),
     );
-    moving(plan, folder, nginx, table);
+    moving(plan, folder, nginx, floor, table);
 
     let large = Streaming::start(&nginx.config(folder, &[plan.large]));
     large.poll(3);
@@ -323,8 +320,15 @@ fn stream(plan: &Plan, folder: &Path, nginx: &Nginx, floor: Option<f64>, table: 
     );
 }
 
+fn next_to_curl(cpu: f64, floor: Option<f64>) -> String {
+    match floor {
+        Some(floor) => format!("{cpu:.2} ms CPU: {:.3} × that of `curl`", cpu / floor),
+        None => format!("{cpu:.2} ms CPU"),
+    }
+}
+
 /// `stream` where at every poll a tenth of the sessions has gone, and as many came.
-fn moving(plan: &Plan, folder: &Path, nginx: &Nginx, table: &mut Table) {
+fn moving(plan: &Plan, folder: &Path, nginx: &Nginx, floor: Option<f64>, table: &mut Table) {
     let stream = Streaming::start(&nginx.config(folder, &USUAL));
     stream.poll(3);
     let mut firsts = USUAL.map(|sessions| (0..).step_by(sessions / 10));
@@ -340,7 +344,7 @@ fn moving(plan: &Plan, folder: &Path, nginx: &Nginx, table: &mut Table) {
     }
     table.row(
         "the same, a tenth of the sessions others at each poll",
-        &format!("{:.2} ms CPU", median(costs)),
+        &next_to_curl(median(costs), floor),
         "",
         None,
     );

@@ -23,7 +23,7 @@ pub struct Known {
 }
 
 /// How an answer differs from the one before.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Changes {
     /// Whether each session of the new answer is new; empty for the first one.
     started: Vec<bool>,

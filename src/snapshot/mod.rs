@@ -165,17 +165,7 @@ impl Snapshot {
     ) -> Result<Self, String> {
         let mut snapshot = Self::default();
         for (session_id, user_directory, user_id) in sessions {
-            let entry = Entry {
-                texts: snapshot.texts.len(),
-                session_id: snapshot.append(session_id)?,
-                user_directory: snapshot.append(user_directory)?,
-                user_id: snapshot.append(user_id.unwrap_or_default())?,
-                is_named: user_id.is_some(),
-                is_plain: false,
-                first_of_user: false,
-                excluded: false,
-                before: None,
-            };
+            let entry = snapshot.append(session_id, user_directory, user_id)?;
             snapshot.sessions.push(entry);
         }
         Ok(snapshot)
@@ -251,19 +241,13 @@ impl Snapshot {
             self.attributes.push(attributes.map(Arc::new));
         }
         let session_id = name.hide_in_session_id(session_id);
-        let user_id = name.shown(id);
-        let entry = Entry {
-            texts: self.texts.len(),
-            session_id: self.append(&session_id)?,
-            user_directory: self.append(directory)?,
-            user_id: self.append(user_id.unwrap_or_default())?,
-            is_named: user_id.is_some(),
+        let entry = self.append(&session_id, directory, name.shown(id))?;
+        self.sessions.push(Entry {
             is_plain: told.is_plain(),
             first_of_user: self.people.insert(person),
             excluded,
-            before: None,
-        };
-        self.sessions.push(entry);
+            ..entry
+        });
         Ok(Some(person))
     }
 
@@ -295,10 +279,30 @@ impl Snapshot {
         self.mark(mark, Some(place));
     }
 
-    /// Answers the length of the text.
-    fn append(&mut self, text: &str) -> Result<u32, String> {
-        self.texts.push_str(text);
-        length(text)
+    /// Appends the texts of a session; answers an entry that knows no more than
+    /// where they are.
+    fn append(
+        &mut self,
+        session_id: &str,
+        user_directory: &str,
+        user_id: Option<&str>,
+    ) -> Result<Entry, String> {
+        let texts = self.texts.len();
+        let mut append = |text: &str| {
+            self.texts.push_str(text);
+            length(text)
+        };
+        Ok(Entry {
+            texts,
+            session_id: append(session_id)?,
+            user_directory: append(user_directory)?,
+            user_id: append(user_id.unwrap_or_default())?,
+            is_named: user_id.is_some(),
+            is_plain: false,
+            first_of_user: false,
+            excluded: false,
+            before: None,
+        })
     }
 }
 

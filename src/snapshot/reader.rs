@@ -23,13 +23,8 @@ const LAYOUT: [char; 4] = [' ', '\n', '\r', '\t'];
 #[derive(Debug)]
 pub struct Reader<'r> {
     rules: &'r Rules,
-    /// What the answer before held, where there is to be another one after this.
-    before: Option<&'r Snapshot>,
-    /// Where in it the next session is looked for first.
-    next_before: usize,
-    /// Where each session stood in it, by the fingerprint of its JSON; empty until
-    /// one is not where it was looked for.
-    places_before: HashMap<u64, usize>,
+    /// Where there is to be another answer after this.
+    before: Option<Before<'r>>,
     snapshot: Snapshot,
     /// Sessions so far, those of excluded users among them.
     sessions: usize,
@@ -45,6 +40,42 @@ pub struct Reader<'r> {
     /// Bytes that were read.
     read: usize,
     failure: Option<Failure>,
+}
+
+/// The answer before, to find its sessions in this one.
+#[derive(Debug)]
+struct Before<'r> {
+    snapshot: &'r Snapshot,
+    /// Where in it the next session is looked for first.
+    next: usize,
+    /// Where each session stood in it, by the fingerprint of its JSON; empty until
+    /// one is not where it was looked for.
+    places: HashMap<u64, usize>,
+}
+
+impl<'r> Before<'r> {
+    fn new(snapshot: &'r Snapshot) -> Self {
+        Self { snapshot, next: 0, places: HashMap::new() }
+    }
+
+    /// Where the session that `json` begins with stood, if that is where it is
+    /// looked for; and what stands behind it.
+    fn take_next<'j>(&mut self, json: &'j str) -> Option<(usize, &'j str)> {
+        let behind = self.snapshot.marks.get(self.next)?.is_at(json)?;
+        self.next += 1;
+        Some((self.next - 1, behind))
+    }
+
+    /// Where another session stood. The next one is looked for behind it.
+    fn find(&mut self, mark: &Mark) -> Option<usize> {
+        if self.places.is_empty() {
+            let marks = self.snapshot.marks.iter().enumerate();
+            self.places = marks.map(|(place, mark)| (mark.json, place)).collect();
+        }
+        let place = *self.places.get(&mark.json)?;
+        self.next = place + 1;
+        Some(place)
+    }
 }
 
 /// Where in the list the reader is.
@@ -68,8 +99,6 @@ impl<'r> Reader<'r> {
         Self {
             rules,
             before: None,
-            next_before: 0,
-            places_before: HashMap::new(),
             snapshot: Snapshot::default(),
             sessions: 0,
             place: Place::Start,
@@ -87,7 +116,7 @@ impl<'r> Reader<'r> {
     /// done.
     #[must_use]
     pub fn after(self, before: &'r Snapshot) -> Self {
-        Self { before: Some(before), ..self }
+        Self { before: Some(Before::new(before)), ..self }
     }
 
     /// The sessions, when the answer is complete.
@@ -187,32 +216,20 @@ impl<'r> Reader<'r> {
         json: &'t str,
         has_no_controls: bool,
     ) -> Result<Option<&'t str>, String> {
-        if let Some(before) = self.before
-            && let Some(mark) = before.marks.get(self.next_before)
-            && let Some(behind) = mark.is_at(json)
+        if let Some(before) = &mut self.before
+            && let Some((place, behind)) = before.take_next(json)
         {
-            self.snapshot.take_over(before, self.next_before);
-            self.next_before += 1;
+            self.snapshot.take_over(before.snapshot, place);
             return Ok(Some(behind));
         }
         let Some((told, behind)) = session(json, has_no_controls)? else { return Ok(None) };
         let person = self.snapshot.add(&told, self.rules)?;
-        if let (Some(before), Some(person)) = (self.before, person) {
+        if let (Some(before), Some(person)) = (&mut self.before, person) {
             let mark = Mark::new(&json[..json.len() - behind.len()], person)?;
-            let place = self.place_before(before, &mark);
+            let place = before.find(&mark);
             self.snapshot.mark(mark, place);
-            self.next_before = place.map_or(self.next_before, |place| place + 1);
         }
         Ok(Some(behind))
-    }
-
-    /// Where a session stood in the answer before.
-    fn place_before(&mut self, before: &Snapshot, mark: &Mark) -> Option<usize> {
-        if self.places_before.is_empty() {
-            self.places_before =
-                before.marks.iter().enumerate().map(|(place, mark)| (mark.json, place)).collect();
-        }
-        self.places_before.get(&mark.json).copied()
     }
 
     /// The session with which the `rest` of the pending `text` begins, in words.
@@ -224,8 +241,12 @@ impl<'r> Reader<'r> {
 
 impl Receiver for Reader<'_> {
     fn begin(&mut self) {
-        let snapshot = self.before.map(Snapshot::with_room_for).unwrap_or_default();
-        *self = Self { snapshot, before: self.before, ..Self::new(self.rules) };
+        let mut reader = Self::new(self.rules);
+        if let Some(before) = &self.before {
+            reader.snapshot = Snapshot::with_room_for(before.snapshot);
+            reader = reader.after(before.snapshot);
+        }
+        *self = reader;
     }
 
     fn piece(&mut self, bytes: &[u8]) {

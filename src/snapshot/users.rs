@@ -11,7 +11,7 @@ use crate::fingerprint::Fingerprints;
 pub struct Person(u128);
 
 /// Distinct people.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct People {
     known: HashSet<Person>,
     fingerprints: Fingerprints,
