@@ -10,7 +10,7 @@ use std::{
 };
 
 use qlik_sessions::{
-    config::{Config, SessionDetails},
+    config::{AttributeChoice, Config, SessionDetails},
     target::{ProxyAddress, VirtualProxy},
 };
 use support::{Finished, program};
@@ -350,4 +350,42 @@ fn wrong_arguments_are_usage() {
     let mut command = program();
     command.args(["stream", "--no-such-thing"]);
     assert_eq!(Finished::of(command).code, Some(2));
+}
+
+fn with_options(options: &str) -> String {
+    SMALLEST
+        .replace("  serversToMonitor:", &format!("  sessionSource: {options}\n  serversToMonitor:"))
+}
+
+#[test]
+fn attributes_are_none_all_or_chosen() {
+    for (options, choice) in [
+        ("{}", AttributeChoice::None),
+        ("{attributes: false, userIds: omit}", AttributeChoice::None),
+        ("{attributes: true}", AttributeChoice::All),
+        ("{attributes: true, userIds: plain}", AttributeChoice::All),
+        ("{attributes: [group], userIds: omit}", AttributeChoice::Keys(vec!["group".to_owned()])),
+        ("{attributes: []}", AttributeChoice::Keys(Vec::new())),
+    ] {
+        assert_eq!(parse(&with_options(options)).options.attributes, choice, "{options}");
+    }
+    for (options, message) in [
+        ("{attributes: true, userIds: omit}", "name what may be sent, such as [group]"),
+        ("{attributes: group}", "expected true, false or a list of attribute names"),
+        ("{attributes: [null]}", "attributes[0]: is missing"),
+    ] {
+        let told = problems(&with_options(options));
+        assert!(told.contains(message), "{options}: {told}");
+    }
+    assert!(AttributeChoice::Keys(vec!["group".to_owned()]).includes("group"));
+    assert!(!AttributeChoice::Keys(vec!["group".to_owned()]).includes("email"));
+}
+
+#[test]
+fn the_site_and_its_limit_are_read() {
+    let options = parse(&with_options("{site: Lund, sessionLimit: 10}")).options;
+    assert_eq!((options.site.as_deref(), options.session_limit), (Some("Lund"), 10));
+    let options = parse(SMALLEST).options;
+    assert_eq!((options.site, options.session_limit), (None, 5));
+    assert!(problems(&with_options("{sessionLimit: 0}")).contains("from 1 to 1000, found 0"));
 }

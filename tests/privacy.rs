@@ -50,7 +50,7 @@ fn assert_no_plain_id(fixture: &Fixture, runs: &[&Finished]) {
 fn pseudonyms_are_stable_and_hide_every_id() {
     let fixture = Fixture::new(
         &[("sense1", &["/", "/sales"])],
-        "    userIds: pseudonym\n    attributes: true\n    stateFile: state.json",
+        "    userIds: pseudonym\n    attributes: [email, group]\n    stateFile: state.json",
     );
     fixture.site.set_sessions("sense1", "/", &people());
     let first = run(&fixture, "once", Some(KEY));
@@ -116,7 +116,7 @@ fn names_of_before_do_not_come_out_of_the_state_file() {
 fn omitted_users_still_count() {
     let fixture = Fixture::new(
         &[("sense1", &["/"])],
-        "    userIds: omit\n    attributes: true\n    stateFile: state.json",
+        "    userIds: omit\n    attributes: [email, group]\n    stateFile: state.json",
     );
     fixture.site.set_sessions("sense1", "/", &people());
     let first = run(&fixture, "once", None);

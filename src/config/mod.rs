@@ -74,8 +74,12 @@ pub struct Options {
     pub session_details: SessionDetails,
     /// Whether `session_started` and `session_ended` are told.
     pub lifecycle: bool,
-    /// Whether session events carry attributes.
-    pub attributes: bool,
+    /// A name for the whole site, for every event.
+    pub site: Option<String>,
+    /// Parallel sessions at which a user is locked out.
+    pub session_limit: usize,
+    /// Which attributes session events carry.
+    pub attributes: AttributeChoice,
     /// Whether excluded users count, as they do in Butler SOS.
     pub excluded_users_count: bool,
     /// How users are named.
@@ -96,7 +100,9 @@ impl Default for Options {
             concurrency_per_server: 4,
             session_details: SessionDetails::Snapshot,
             lifecycle: true,
-            attributes: false,
+            site: None,
+            session_limit: 5,
+            attributes: AttributeChoice::None,
             excluded_users_count: false,
             user_ids: UserIds::Plain,
             state_file: None,
@@ -115,6 +121,29 @@ pub enum SessionDetails {
     Changes,
     /// No session at all, neither there nor started nor ended.
     None,
+}
+
+/// `attributes`: what session events carry of the attributes of a session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AttributeChoice {
+    /// `false`: none.
+    #[default]
+    None,
+    /// `true`: all, whatever the identity provider sends.
+    All,
+    /// A list: only those with these names.
+    Keys(Vec<String>),
+}
+
+impl AttributeChoice {
+    /// Whether an attribute with this name is told.
+    pub fn includes(&self, key: &str) -> bool {
+        match self {
+            Self::None => false,
+            Self::All => true,
+            Self::Keys(keys) => keys.iter().any(|wanted| wanted == key),
+        }
+    }
 }
 
 /// `userIds`: how users are named.
@@ -333,6 +362,8 @@ impl Reader<'_> {
                 "concurrencyPerServer",
                 "sessionDetails",
                 "lifecycle",
+                "site",
+                "sessionLimit",
                 "attributes",
                 "excludedUsersCount",
                 "userIds",
@@ -369,7 +400,9 @@ impl Reader<'_> {
                 ])
                 .unwrap_or(default.session_details),
             lifecycle: source.key("lifecycle").boolean().unwrap_or(default.lifecycle),
-            attributes: source.key("attributes").boolean().unwrap_or(default.attributes),
+            site: source.key("site").text(),
+            session_limit: count("sessionLimit", 1..=1_000, "sessions", default.session_limit),
+            attributes: attributes(source),
             excluded_users_count: source
                 .key("excludedUsersCount")
                 .boolean()
@@ -566,6 +599,30 @@ fn differing_servers<'a>(servers: &Node<'a>) -> HashMap<String, Node<'a>> {
         node.section("cert").expect_keys(CERT_KEYS, Severity::Error);
     }
     entries
+}
+
+/// `attributes`: `true` may tell who a user is by a mail address or a name, so it
+/// stands only beside plain names; a list was chosen by someone who knows it.
+fn attributes(source: &Node<'_>) -> AttributeChoice {
+    let node = source.key("attributes");
+    if node.is_list() {
+        return AttributeChoice::Keys(node.items().iter().filter_map(attribute_name).collect());
+    }
+    if !node.boolean_or("a list of attribute names").unwrap_or(false) {
+        return AttributeChoice::None;
+    }
+    // A word that is none of the three is told where `userIds` is read.
+    if source.key("userIds").text().is_some_and(|user_ids| user_ids != "plain") {
+        node.error(
+            "true sends everything that is known of a user, perhaps a name or a mail address, \
+             although `userIds` is not plain; name what may be sent, such as [group], or use false",
+        );
+    }
+    AttributeChoice::All
+}
+
+fn attribute_name(item: &Node<'_>) -> Option<String> {
+    item.required_text("the name of an attribute, such as group")
 }
 
 /// Every entry with the place to complain about it.

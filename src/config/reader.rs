@@ -187,13 +187,27 @@ impl<'a> Node<'a> {
         self.text()
     }
 
+    /// Whether a list stands here.
+    pub fn is_list(&self) -> bool {
+        self.value.is_sequence()
+    }
+
     /// `true` or `false`.
     pub fn boolean(&self) -> Option<bool> {
+        self.boolean_among("true or false")
+    }
+
+    /// `true` or `false`, where something else may stand, too.
+    pub fn boolean_or(&self, else_what: &str) -> Option<bool> {
+        self.boolean_among(&format!("true, false or {else_what}"))
+    }
+
+    fn boolean_among(&self, expected: &str) -> Option<bool> {
         match self.value {
             Value::Null => None,
             Value::Bool(value) => Some(*value),
             _ => {
-                self.error(format!("expected true or false, found {}", self.found()));
+                self.error(format!("expected {expected}, found {}", self.found()));
                 None
             }
         }

@@ -17,7 +17,7 @@ pub use reader::Reader;
 pub use users::{People, UserName};
 
 use crate::{
-    config::{Config, ExcludedUser},
+    config::{AttributeChoice, Config, ExcludedUser},
     fingerprint,
 };
 use users::Person;
@@ -105,7 +105,7 @@ impl Mark {
 pub struct Rules {
     exclude: Vec<ExcludedUser>,
     excluded_users_count: bool,
-    attributes: bool,
+    attributes: AttributeChoice,
     names: Names,
 }
 
@@ -115,7 +115,7 @@ impl Rules {
         Self {
             exclude: config.exclude.clone(),
             excluded_users_count: config.options.excluded_users_count,
-            attributes: config.options.attributes,
+            attributes: config.options.attributes.clone(),
             names: Names::new(&config.options.user_ids),
         }
     }
@@ -233,9 +233,10 @@ impl Snapshot {
         }
         let person = self.people.person(directory, id);
         let name = rules.names.name(directory, id);
-        if rules.attributes {
+        if rules.attributes != AttributeChoice::None {
             let mut attributes = told.attributes.map(attributes_of);
             if let Some(attributes) = &mut attributes {
+                attributes.retain(|key, _| rules.attributes.includes(key));
                 name.hide_in_attributes(attributes);
             }
             self.attributes.push(attributes.map(Arc::new));

@@ -328,7 +328,7 @@ mod tests {
 
     use super::{AnySession, Reader, any_session};
     use crate::{
-        config::{Config, UserIds},
+        config::{AttributeChoice, Config, UserIds},
         proxy::Receiver,
         snapshot::{Names, Rules, Session, Snapshot, usual},
         target::Secret,
@@ -470,7 +470,7 @@ mod tests {
         let config = Config::parse(Path::new("config.yaml"), text).expect("it is right");
         (user_ids, any::<[bool; 2]>()).prop_map(
             move |(user_ids, [attributes, excluded_users_count])| Rules {
-                attributes,
+                attributes: if attributes { AttributeChoice::All } else { AttributeChoice::None },
                 excluded_users_count,
                 names: Names::new(&user_ids),
                 ..Rules::new(&config)
