@@ -284,7 +284,7 @@ fn files_that_are_no_configuration_say_so() {
     assert!(run.stderr.contains("cannot be read"), "{}", run.stderr);
     assert!(run.stderr.contains("--config"), "{}", run.stderr);
     let (_folder, path) = written(b"Butler-SOS: \xff\xfa");
-    assert!(once(&path).stderr.contains("save it as UTF-8"));
+    assert!(once(&path).stderr.contains("save the file as UTF-8"));
 }
 
 #[test]
@@ -388,4 +388,94 @@ fn the_site_and_its_limit_are_read() {
     let options = parse(SMALLEST).options;
     assert_eq!((options.site, options.session_limit), (None, 5));
     assert!(problems(&with_options("{sessionLimit: 0}")).contains("from 1 to 1000, found 0"));
+}
+
+#[test]
+fn items_of_the_wrong_form_are_refused() {
+    for item in [
+        "/sales",
+        "{/sales: }",
+        "{virtualproxy: /sales}",
+        "{name: /sales}",
+        "3",
+        "null",
+        "[/sales]",
+        "{}",
+    ] {
+        let text =
+            SMALLEST.replace("{virtualProxy: /}", &format!("{{virtualProxy: /hdr}}, {item}"));
+        let told = problems(&text);
+        assert!(
+            told.contains("line 8: ")
+                && told
+                    .contains("virtualProxies[1]: expected an item such as {virtualProxy: /sales}"),
+            "{item}: {told}"
+        );
+    }
+    for nothing in ["{virtualProxy: }", "{virtualProxy: null}", "{virtualProxy: ''}"] {
+        let config = parse(&SMALLEST.replace("{virtualProxy: /}", nothing));
+        assert_eq!(config.targets[0].virtual_proxy.as_str(), "/", "{nothing}");
+    }
+    for server in ["sense2:4747", "7", "{sense2: }", "[a]"] {
+        let told = problems(&format!("{SMALLEST}      - {server}\n"));
+        assert!(
+            told.contains("line 9: Butler-SOS.serversToMonitor.servers[1]: expected a server"),
+            "{told}"
+        );
+    }
+    for user in ["LAB\\testuser1", "{userid: x}", "5"] {
+        let told =
+            problems(&SMALLEST.replace("30000}", &format!("30000, excludeUser: [{user}]}}")));
+        assert!(told.contains("line 4: ") && told.contains("excludeUser[0]"), "{told}");
+    }
+    let told = problems(&with_options("{servers: {sense1.company.com: false}}"));
+    assert!(told.contains("expected a section with keys, found false"), "{told}");
+}
+
+#[test]
+fn values_are_taken_as_they_are_written() {
+    let users = "[{directory: 1.10, userId: 0012}, {directory: 0x1F, userId: 1e3}, {directory: '', userId: x}]";
+    let text = SMALLEST
+        .replace("30000}", &format!("30000, excludeUser: {users}}}"))
+        .replace("clientCertCA:", "clientCertPassphrase: 1.10, clientCertCA:")
+        .replace("- host:", "- serverTags: {floor: 012, old: True, build: 1e5}\n        host:");
+    let config = parse(&text);
+    for (directory, user) in [("1.10", "0012"), ("0x1F", "1e3"), ("", "x")] {
+        assert!(
+            config.exclude.iter().any(|excluded| excluded.matches(directory, user)),
+            "{directory}"
+        );
+    }
+    let server = &config.targets[0].server;
+    let passphrase = server.tls.files.passphrase.as_ref().expect("a passphrase");
+    assert_eq!(passphrase.expose(), "1.10");
+    let tags: Vec<&str> = server.tags.values().map(String::as_str).collect();
+    assert_eq!(tags, ["1e5", "012", "True"]);
+}
+
+#[test]
+fn what_js_yaml_reads_is_read() {
+    for text in [
+        format!("{SMALLEST}\t\n  mqttConfig: {{password: 12345678901234567890123}}\n"),
+        format!("{SMALLEST}  \t\n  other: 1\t# a comment\n"),
+        format!("{SMALLEST}  other: a\u{2028}b\n"),
+        format!("{SMALLEST}  other: 0x1_0000_0000_0000_0000_0000\n"),
+        format!("{SMALLEST}  other: [.inf, .nan, -1e999, 2026-11-25]\n"),
+        format!("---\n{SMALLEST}...\n"),
+    ] {
+        assert_eq!(parse(&text).targets.len(), 1, "{text}");
+    }
+}
+
+#[test]
+fn windows_1252_is_read_with_a_warning() {
+    let text = format!("# Gr\u{f6}\u{df}e\n{SMALLEST}");
+    let bytes: Vec<u8> = text.chars().map(|c| u8::try_from(c).expect("Latin-1")).collect();
+    let (_folder, path) = written(bytes);
+    let config = Config::load(&path).expect("it is read");
+    let warning = config.warnings[0].to_string();
+    assert!(
+        warning.starts_with("line 1: ") && warning.contains("save the file as UTF-8"),
+        "{warning}"
+    );
 }

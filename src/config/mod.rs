@@ -5,6 +5,8 @@
 //! or every problem of the file at once.
 
 mod reader;
+mod text;
+mod yaml;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -14,11 +16,11 @@ use std::{
     time::Duration,
 };
 
-use serde_yaml::Value;
 use wildmatch::WildMatchPattern;
 
 use reader::{Node, Problems, suggestion};
 pub use reader::{Problem, Severity, Step};
+use text::Decoded;
 
 use crate::{
     files,
@@ -212,8 +214,26 @@ impl Config {
     /// Every problem of the file, each with its key path and, where it can be
     /// found, its line.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = read_text(path).map_err(|message| whole_file(path, message))?;
-        Self::parse(path, &text)
+        let Decoded { text, line_of_windows_1252 } =
+            read_text(path).map_err(|message| whole_file(path, message))?;
+        let note = line_of_windows_1252.map(|line| Problem {
+            severity: Severity::Warning,
+            path: Vec::new(),
+            line: Some(line),
+            message: "is not UTF-8, so the file is read as Windows-1252; Butler SOS shows other \
+                      characters there: save the file as UTF-8"
+                .to_owned(),
+        });
+        match Self::parse(path, &text) {
+            Ok(mut config) => {
+                config.warnings.splice(0..0, note);
+                Ok(config)
+            }
+            Err(mut error) => {
+                error.problems.splice(0..0, note);
+                Err(error)
+            }
+        }
     }
 
     /// No targets, and all options as they are by default.
@@ -251,26 +271,19 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        let document = serde_yaml::from_str::<Value>(text).and_then(|mut document| {
-            document.apply_merge()?;
-            Ok(document)
-        });
-        let document = document.map_err(|error| {
-            let line = error.location().map(|at| at.line());
-            ConfigError {
-                path: path.to_owned(),
-                problems: vec![Problem {
-                    severity: Severity::Error,
-                    path: Vec::new(),
-                    line,
-                    message: format!("is not valid YAML: {error}"),
-                }],
-            }
+        let document = yaml::read(text).map_err(|mistake| ConfigError {
+            path: path.to_owned(),
+            problems: vec![Problem {
+                severity: Severity::Error,
+                path: Vec::new(),
+                line: Some(mistake.line),
+                message: format!("is not valid YAML: {}", mistake.message),
+            }],
         })?;
         let problems = Problems::default();
         let config = Reader { base: path.parent().unwrap_or(Path::new("")) }
             .config(path, &Node::root(&document, &problems));
-        let problems = problems.into_sorted(text);
+        let problems = problems.into_sorted();
         if problems.iter().any(|problem| problem.severity == Severity::Error) {
             return Err(ConfigError { path: path.to_owned(), problems });
         }
@@ -290,25 +303,17 @@ fn whole_file(path: &Path, message: String) -> ConfigError {
     }
 }
 
-/// The file's text: UTF-8, or UTF-16 with a byte order mark as Windows editors write it.
-fn read_text(path: &Path) -> Result<String, String> {
+/// The file's text, and where it is Windows-1252 the line where that is seen.
+fn read_text(path: &Path) -> Result<Decoded, String> {
     let bytes = files::read(path, MAX_CONFIG_BYTES).map_err(|error| {
         format!("cannot be read: {error}; is the path given with --config or in QLIK_SESSIONS_CONFIG right?")
     })?;
-    let utf16 = |unit: fn([u8; 2]) -> u16| {
-        let units: Vec<u16> = bytes[2..].chunks_exact(2).map(|b| unit([b[0], b[1]])).collect();
-        String::from_utf16(&units)
-            .map_err(|_| "is neither UTF-8 nor UTF-16; save it as UTF-8".to_owned())
-    };
-    match bytes.as_slice() {
-        [0xff, 0xfe, ..] => utf16(u16::from_le_bytes),
-        [0xfe, 0xff, ..] => utf16(u16::from_be_bytes),
-        _ => {
-            let text = String::from_utf8(bytes)
-                .map_err(|error| format!("is not UTF-8 ({error}); save it as UTF-8"))?;
-            Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
-        }
-    }
+    text::decode(&bytes)
+}
+
+/// An environment variable; an empty one counts as not set.
+fn environment_variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// Turns the document into settings.
@@ -424,16 +429,22 @@ impl Reader<'_> {
     }
 
     fn pseudonym_key(&self, node: &Node<'_>, file: &Node<'_>) -> UserIds {
-        let key = match (std::env::var(PSEUDONYM_KEY_VARIABLE), file.text()) {
-            (Ok(key), _) => key,
-            (Err(_), Some(path)) => match files::read(&self.base.join(path), MAX_KEY_BYTES) {
-                Ok(key) => String::from_utf8_lossy(&key).into_owned(),
+        let key = match (environment_variable(PSEUDONYM_KEY_VARIABLE), file.text()) {
+            (Some(key), _) => key,
+            (None, Some(path)) => match files::read(&self.base.join(path), MAX_KEY_BYTES) {
+                Ok(key) => match text::decode(&key) {
+                    Ok(key) => key.text,
+                    Err(message) => {
+                        file.error(format!("the key file {message}"));
+                        return UserIds::Omit;
+                    }
+                },
                 Err(error) => {
                     file.error(format!("the key file cannot be read: {error}"));
                     return UserIds::Omit;
                 }
             },
-            (Err(_), None) => {
+            (None, None) => {
                 node.error(format!(
                     "pseudonyms need a key: set the environment variable {PSEUDONYM_KEY_VARIABLE} \
                      or `pseudonymKeyFile`"
@@ -459,8 +470,17 @@ impl Reader<'_> {
         let mut names = Vec::new();
         let mut merged = Merged::default();
         for node in monitor.key("servers").items() {
-            if !node.is_absent() {
+            if node.is_absent() {
+                continue;
+            }
+            if ["host", "userSessions"].iter().any(|key| node.key(key).is_there()) {
                 self.server(&node, &cert, verify, &mut differing, &mut names, &mut merged);
+            } else {
+                node.error(format!(
+                    "expected a server such as {{host: sense1:4747, serverName: sense1, \
+                     userSessions: {{…}}}}, found {}",
+                    node.found_with_keys()
+                ));
             }
         }
         for (name, node) in differing {
@@ -558,9 +578,7 @@ impl Reader<'_> {
                 .error("is missing; expected the path of root.pem exported from the QMC");
             return None;
         }
-        let passphrase = std::env::var(PASSPHRASE_VARIABLE)
-            .ok()
-            .filter(|passphrase| !passphrase.is_empty())
+        let passphrase = environment_variable(PASSPHRASE_VARIABLE)
             .or_else(|| cert.key("clientCertPassphrase").secret())
             .map(Secret::new);
         Some(CertificateFiles { client_cert: client_cert?, client_key, ca, passphrase })
@@ -595,6 +613,9 @@ impl Merged {
 fn differing_servers<'a>(servers: &Node<'a>) -> HashMap<String, Node<'a>> {
     let entries: HashMap<String, Node<'a>> = servers.entries().into_iter().collect();
     for node in entries.values() {
+        if !node.is_section() && !node.is_absent() {
+            node.error(format!("expected a section with keys, found {}", node.found()));
+        }
         node.expect_keys(&["tlsServerName", "rejectUnauthorized", "cert"], Severity::Error);
         node.section("cert").expect_keys(CERT_KEYS, Severity::Error);
     }
@@ -634,8 +655,15 @@ fn virtual_proxies<'a>(sessions: &Node<'a>) -> Vec<(Node<'a>, VirtualProxy)> {
     }
     let mut found = Vec::new();
     for item in items {
+        // Only `virtualProxy:` with nothing behind it is the default virtual proxy.
+        if !item.key("virtualProxy").is_there() {
+            item.error(format!(
+                "expected an item such as {{virtualProxy: /sales}}, found {}",
+                item.found_with_keys()
+            ));
+            continue;
+        }
         item.expect_keys(&["virtualProxy"], Severity::Warning);
-        // `virtualProxy:` with nothing behind it is the default virtual proxy.
         let prefix = item.key("virtualProxy").text().unwrap_or_default();
         let virtual_proxy = VirtualProxy::new(&prefix);
         if prefix.contains(['?', '#', '\\']) || prefix.contains("://") {
@@ -660,9 +688,16 @@ fn excluded_users(list: &Node<'_>) -> Vec<ExcludedUser> {
         if item.is_absent() {
             continue;
         }
+        if !item.is_section() {
+            item.error(format!(
+                "expected an item such as {{directory: LAB, userId: testuser1}}, found {}",
+                item.found()
+            ));
+            continue;
+        }
         item.expect_keys(&["directory", "userId"], Severity::Warning);
-        let directory = item.key("directory").required_text("a user directory; * fits all");
-        let user_id = item.key("userId").required_text("a user id; * fits all");
+        let directory = item.key("directory").required("a user directory; * fits all");
+        let user_id = item.key("userId").required("a user id; * fits all");
         if let (Some(directory), Some(user_id)) = (directory, user_id) {
             excluded.push(ExcludedUser::new(&directory, &user_id));
         }

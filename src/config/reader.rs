@@ -4,8 +4,7 @@
 
 use std::{cell::RefCell, fmt, ops::RangeInclusive};
 
-use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_yaml::Value;
+use super::yaml::{NOTHING, Place, Value};
 
 /// One step from the document's root to a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,12 +61,9 @@ impl fmt::Display for Problem {
 pub struct Problems(RefCell<Vec<Problem>>);
 
 impl Problems {
-    /// All of them in the order of the file, with their lines looked up in `text`.
-    pub fn into_sorted(self, text: &str) -> Vec<Problem> {
+    /// All of them in the order of the file.
+    pub fn into_sorted(self) -> Vec<Problem> {
         let mut problems = self.0.into_inner();
-        for problem in &mut problems {
-            problem.line = line_of(text, &problem.path);
-        }
         problems.sort_by_key(|problem| problem.line);
         // What all servers share is read once for each of them.
         let mut told: Vec<Problem> = Vec::new();
@@ -82,38 +78,55 @@ impl Problems {
     }
 }
 
-static ABSENT: Value = Value::Null;
-
 /// A value in the document that knows where it stands. An absent value and
 /// `null` are the same.
 #[derive(Clone, Debug)]
 pub struct Node<'a> {
     value: &'a Value,
     path: Vec<Step>,
+    /// Its line, or that of the section where it should be.
+    line: Option<usize>,
+    is_there: bool,
     problems: &'a Problems,
 }
 
 impl<'a> Node<'a> {
     /// The document as a whole.
-    pub fn root(value: &'a Value, problems: &'a Problems) -> Self {
-        Self { value, path: Vec::new(), problems }
+    pub fn root(document: &'a Place, problems: &'a Problems) -> Self {
+        Self { value: &document.value, path: Vec::new(), line: None, is_there: true, problems }
     }
 
-    fn child(&self, value: &'a Value, step: Step) -> Self {
+    fn child(&self, place: Option<&'a Place>, step: Step) -> Self {
         let mut path = self.path.clone();
         path.push(step);
-        Self { value, path, problems: self.problems }
+        Self {
+            value: place.map_or(&NOTHING, |place| &place.value),
+            path,
+            line: place.map_or(self.line, |place| Some(place.line)),
+            is_there: place.is_some(),
+            problems: self.problems,
+        }
     }
 
     /// The value under a key; absent where this is no mapping.
     pub fn key(&self, name: &str) -> Self {
-        self.child(self.value.get(name).unwrap_or(&ABSENT), Step::Key(name.to_owned()))
+        self.child(self.value.get(name), Step::Key(name.to_owned()))
+    }
+
+    /// Whether something stands here, be it `null`.
+    pub fn is_there(&self) -> bool {
+        self.is_there
+    }
+
+    /// Whether keys stand below.
+    pub fn is_section(&self) -> bool {
+        matches!(self.value, Value::Section(_))
     }
 
     /// A mapping under a key; says so where something else stands there.
     pub fn section(&self, name: &str) -> Self {
         let node = self.key(name);
-        if !node.is_absent() && !node.value.is_mapping() {
+        if !node.is_absent() && !node.is_section() {
             node.error(format!("expected a section with keys, found {}", node.found()));
         }
         node
@@ -124,11 +137,11 @@ impl<'a> Node<'a> {
         self.value.is_null()
     }
 
-    fn report(&self, severity: Severity, message: String) {
+    pub fn report(&self, severity: Severity, message: String) {
         self.problems.0.borrow_mut().push(Problem {
             severity,
             path: self.path.clone(),
-            line: None,
+            line: self.line,
             message,
         });
     }
@@ -144,25 +157,43 @@ impl<'a> Node<'a> {
     }
 
     /// What stands here, for a message. Texts are not shown: they may be secrets.
-    fn found(&self) -> String {
+    pub fn found(&self) -> String {
         match self.value {
-            Value::Null => "nothing".to_owned(),
-            Value::Bool(value) => value.to_string(),
-            Value::Number(value) => value.to_string(),
-            Value::String(_) => "a text".to_owned(),
-            Value::Sequence(_) => "a list".to_owned(),
-            Value::Mapping(_) => "a section with keys".to_owned(),
-            Value::Tagged(_) => "a YAML tag".to_owned(),
+            value if value.is_null() => "nothing".to_owned(),
+            Value::Scalar { text, .. } if self.value.is_number() && text.len() < 20 => text.clone(),
+            Value::Scalar { text, .. } if self.value.boolean().is_some() => text.clone(),
+            Value::Scalar { .. } => "a text".to_owned(),
+            Value::List(_) => "a list".to_owned(),
+            Value::Section(_) => "a section with keys".to_owned(),
         }
     }
 
-    /// A text; numbers and booleans are taken as they are written.
+    /// What stands here, with the keys of a section.
+    pub fn found_with_keys(&self) -> String {
+        let keys: Vec<String> =
+            self.entries().iter().take(3).map(|(key, _)| format!("`{key}`")).collect();
+        match keys.len() {
+            0 => self.found(),
+            1 => format!("a section with the key {}", keys[0]),
+            _ => format!("a section with the keys {}", keys.join(", ")),
+        }
+    }
+
+    /// A text as it is written, also where it looks like a number.
     pub fn text(&self) -> Option<String> {
+        self.secret().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+    }
+
+    /// A text as it stands, blanks at its ends included.
+    pub fn secret(&self) -> Option<String> {
+        self.any_text().filter(|text| !text.is_empty())
+    }
+
+    /// A text that may be empty, as long as it is there.
+    pub fn any_text(&self) -> Option<String> {
         match self.value {
-            Value::Null => None,
-            Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
-            Value::Bool(value) => Some(value.to_string()),
-            Value::Number(value) => Some(value.to_string()),
+            value if value.is_null() => None,
+            Value::Scalar { text, .. } => Some(text.clone()),
             _ => {
                 self.error(format!("expected a text, found {}", self.found()));
                 None
@@ -170,17 +201,19 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// A text as it stands, blanks at its ends included.
-    pub fn secret(&self) -> Option<String> {
-        match self.value {
-            Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
-            _ => self.text(),
+    /// A text that has to be there, but may be empty.
+    pub fn required(&self, what: &str) -> Option<String> {
+        if self.is_absent() {
+            self.error(format!("is missing; expected {what}"));
         }
+        self.any_text().map(|text| text.trim().to_owned())
     }
 
     /// A text that has to be there.
     pub fn required_text(&self, what: &str) -> Option<String> {
-        if self.is_absent() || matches!(self.value, Value::String(text) if text.trim().is_empty()) {
+        if self.is_absent()
+            || matches!(self.value, Value::Scalar { text, .. } if text.trim().is_empty())
+        {
             self.error(format!("is missing; expected {what}"));
             return None;
         }
@@ -189,7 +222,7 @@ impl<'a> Node<'a> {
 
     /// Whether a list stands here.
     pub fn is_list(&self) -> bool {
-        self.value.is_sequence()
+        matches!(self.value, Value::List(_))
     }
 
     /// `true` or `false`.
@@ -203,13 +236,22 @@ impl<'a> Node<'a> {
     }
 
     fn boolean_among(&self, expected: &str) -> Option<bool> {
-        match self.value {
-            Value::Null => None,
-            Value::Bool(value) => Some(*value),
-            _ => {
-                self.error(format!("expected {expected}, found {}", self.found()));
-                None
-            }
+        let boolean = self.value.boolean();
+        if boolean.is_none() && !self.is_absent() {
+            self.error(format!("expected {expected}, found {}{}", self.found(), self.as_boolean()));
+        }
+        boolean
+    }
+
+    /// How to write what was meant by a word that other parsers take for a bool.
+    fn as_boolean(&self) -> &'static str {
+        let Value::Scalar { text, .. } = self.value else { return "" };
+        match text.to_lowercase().as_str() {
+            "true" => "; write true, without quotes",
+            "false" => "; write false, without quotes",
+            "yes" | "on" | "y" => "; yes and on are only texts: write true",
+            "no" | "off" | "n" => "; no and off are only texts: write false",
+            _ => "",
         }
     }
 
@@ -218,14 +260,7 @@ impl<'a> Node<'a> {
         if self.is_absent() {
             return None;
         }
-        // 3e4 and 30000.0 are whole numbers in YAML too.
-        let number = self.value.as_u64().or_else(|| {
-            self.value
-                .as_f64()
-                .filter(|n| n.fract() == 0.0 && (0.0..1e15).contains(n))
-                .map(|n| n as u64)
-        });
-        match number {
+        match self.value.whole_number() {
             Some(number) if range.contains(&number) => Some(number),
             _ => {
                 self.error(format!(
@@ -257,11 +292,11 @@ impl<'a> Node<'a> {
     /// A list's items; none where there is no list.
     pub fn items(&self) -> Vec<Node<'a>> {
         match self.value {
-            Value::Null => Vec::new(),
-            Value::Sequence(items) => items
+            value if value.is_null() => Vec::new(),
+            Value::List(items) => items
                 .iter()
                 .enumerate()
-                .map(|(index, value)| self.child(value, Step::Item(index)))
+                .map(|(index, place)| self.child(Some(place), Step::Item(index)))
                 .collect(),
             _ => {
                 self.error(format!("expected a list, found {}", self.found()));
@@ -272,18 +307,10 @@ impl<'a> Node<'a> {
 
     /// A mapping's entries; none where there is no mapping.
     pub fn entries(&self) -> Vec<(String, Node<'a>)> {
-        let Value::Mapping(entries) = self.value else { return Vec::new() };
+        let Value::Section(entries) = self.value else { return Vec::new() };
         entries
             .iter()
-            .filter_map(|(key, value)| {
-                let key = match key {
-                    Value::String(key) => key.clone(),
-                    Value::Number(key) => key.to_string(),
-                    Value::Bool(key) => key.to_string(),
-                    _ => return None,
-                };
-                Some((key.clone(), self.child(value, Step::Key(key))))
-            })
+            .map(|(key, place)| (key.clone(), self.child(Some(place), Step::Key(key.clone()))))
             .collect()
     }
 
@@ -317,7 +344,7 @@ pub fn suggestion(word: &str, known: &[&str]) -> String {
 
 /// The most similar of `known`, where one is similar enough (1.0: the same but
 /// for upper and lower case).
-fn most_similar<'a>(word: &str, known: &[&'a str], enough: f64) -> Option<&'a str> {
+pub fn most_similar<'a>(word: &str, known: &[&'a str], enough: f64) -> Option<&'a str> {
     let word = word.to_lowercase();
     known
         .iter()
@@ -325,91 +352,4 @@ fn most_similar<'a>(word: &str, known: &[&'a str], enough: f64) -> Option<&'a st
         .filter(|(similarity, _)| *similarity > enough)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| name)
-}
-
-/// The line of the value at `path`, or of the nearest parent that is there.
-///
-/// The YAML reader knows lines only while it reads. So the document is read
-/// once more, and the reading is made to fail at the value that is looked for.
-fn line_of(text: &str, path: &[Step]) -> Option<usize> {
-    (0..=path.len()).rev().find_map(|length| {
-        let error =
-            Locate(&path[..length]).deserialize(serde_yaml::Deserializer::from_str(text)).err()?;
-        error.to_string().contains(HERE).then(|| error.location().map(|at| at.line()))?
-    })
-}
-
-const HERE: &str = "the value that was looked for";
-
-#[derive(Clone, Copy)]
-struct Locate<'a>(&'a [Step]);
-
-impl<'de> DeserializeSeed<'de> for Locate<'_> {
-    type Value = ();
-
-    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl Locate<'_> {
-    /// Fails at the value that is looked for, and passes over all others.
-    fn visit<E: de::Error>(self) -> Result<(), E> {
-        if self.0.is_empty() { Err(E::custom(HERE)) } else { Ok(()) }
-    }
-}
-
-impl<'de> Visitor<'de> for Locate<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
-    }
-
-    fn visit_bool<E: de::Error>(self, _: bool) -> Result<(), E> {
-        self.visit()
-    }
-
-    fn visit_i64<E: de::Error>(self, _: i64) -> Result<(), E> {
-        self.visit()
-    }
-
-    fn visit_u64<E: de::Error>(self, _: u64) -> Result<(), E> {
-        self.visit()
-    }
-
-    fn visit_f64<E: de::Error>(self, _: f64) -> Result<(), E> {
-        self.visit()
-    }
-
-    fn visit_str<E: de::Error>(self, _: &str) -> Result<(), E> {
-        self.visit()
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<(), E> {
-        self.visit()
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        self.visit()?;
-        while let Some(key) = map.next_key::<Value>()? {
-            match &self.0[0] {
-                Step::Key(wanted) if key.as_str() == Some(wanted) => {
-                    return map.next_value_seed(Locate(&self.0[1..]));
-                }
-                _ => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        self.visit()?;
-        let Step::Item(wanted) = self.0[0] else { return Ok(()) };
-        for _ in 0..wanted {
-            list.next_element::<IgnoredAny>()?;
-        }
-        list.next_element_seed(Locate(&self.0[1..]))?;
-        Ok(())
-    }
 }

@@ -1,0 +1,278 @@
+//! A YAML document as it is written: every scalar as its text, every value with
+//! its line.
+//!
+//! Butler SOS takes `1.10` for a number and an administrator for a user id. Here
+//! a scalar stays the text it is until somebody asks for a number. What the
+//! document as a whole must not have is what js-yaml, Butler SOS's parser,
+//! refuses, too.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
+
+/// How many sections and lists may stand within each other.
+const MAX_DEPTH: usize = 128;
+
+/// A value and the line where it is to be found: that of its key or its dash.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub line: usize,
+    pub value: Arc<Value>,
+}
+
+#[derive(Debug)]
+pub enum Value {
+    /// Plain, or in quotes or as a block: then it is a text, whatever it looks like.
+    Scalar {
+        text: String,
+        plain: bool,
+    },
+    List(Vec<Place>),
+    /// In the order of the file, each key once.
+    Section(Vec<(String, Place)>),
+}
+
+/// `null`, and what is not there.
+pub static NOTHING: Value = Value::Scalar { text: String::new(), plain: true };
+
+impl Value {
+    /// A plain scalar's text.
+    fn plain(&self) -> Option<&str> {
+        match self {
+            Self::Scalar { text, plain: true } => Some(text),
+            _ => None,
+        }
+    }
+
+    pub fn is_null(&self) -> bool {
+        self.plain().is_some_and(|text| matches!(text, "" | "~" | "null" | "Null" | "NULL"))
+    }
+
+    pub fn boolean(&self) -> Option<bool> {
+        match self.plain()? {
+            "true" | "True" | "TRUE" => Some(true),
+            "false" | "False" | "FALSE" => Some(false),
+            _ => None,
+        }
+    }
+
+    /// A whole number that is not negative: 30000, 30_000, 0x7530, 3e4, 30000.0.
+    pub fn whole_number(&self) -> Option<u64> {
+        let text = self.plain()?.replace('_', "");
+        let text = text.strip_prefix('+').unwrap_or(&text);
+        for (prefix, radix) in [("0x", 16), ("0o", 8), ("0b", 2)] {
+            if let Some(digits) = text.strip_prefix(prefix) {
+                return u64::from_str_radix(digits, radix).ok();
+            }
+        }
+        if !text.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+            return None;
+        }
+        text.parse().ok().or_else(|| {
+            let number: f64 = text.parse().ok()?;
+            (number.fract() == 0.0 && number < 1e15).then_some(number as u64)
+        })
+    }
+
+    /// Whether it is a number to YAML, of whatever size.
+    pub fn is_number(&self) -> bool {
+        self.whole_number().is_some()
+            || self.plain().is_some_and(|text| {
+                text.contains(|c: char| c.is_ascii_digit()) && text.parse::<f64>().is_ok()
+            })
+    }
+
+    pub fn get(&self, key: &str) -> Option<&Place> {
+        match self {
+            Self::Section(entries) => {
+                entries.iter().find(|(name, _)| name == key).map(|(_, place)| place)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Why a text is no document.
+#[derive(Debug)]
+pub struct Mistake {
+    pub line: usize,
+    pub message: String,
+}
+
+impl Mistake {
+    fn new(line: usize, message: impl Into<String>) -> Self {
+        Self { line, message: message.into() }
+    }
+}
+
+impl From<ScanError> for Mistake {
+    fn from(error: ScanError) -> Self {
+        Self::new(error.marker().line(), error.info())
+    }
+}
+
+/// Reads a text that holds one document.
+pub fn read(text: &str) -> Result<Place, Mistake> {
+    let mut loader = Loader { parser: Parser::new_from_str(text), anchors: HashMap::new() };
+    let mut document = None;
+    loop {
+        let (event, line) = loader.next()?;
+        match event {
+            Event::StreamEnd => break,
+            Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd | Event::Nothing => {}
+            _ if document.is_some() => {
+                return Err(Mistake::new(
+                    line,
+                    "a second document begins (after a line ---); Butler SOS reads files with one only",
+                ));
+            }
+            event => document = Some(Place { line, value: loader.value(event, line, 0)? }),
+        }
+    }
+    let nothing = || Place { line: 1, value: Arc::new(Value::Section(Vec::new())) };
+    Ok(document.unwrap_or_else(nothing))
+}
+
+struct Loader<'t> {
+    parser: Parser<'t, StrInput<'t>>,
+    anchors: HashMap<usize, Arc<Value>>,
+}
+
+impl<'t> Loader<'t> {
+    fn next(&mut self) -> Result<(Event<'t>, usize), Mistake> {
+        match self.parser.next_event() {
+            None => Ok((Event::StreamEnd, 1)),
+            Some(event) => {
+                let (event, Span { start, .. }) = event?;
+                Ok((event, start.line()))
+            }
+        }
+    }
+
+    fn value(
+        &mut self,
+        event: Event<'t>,
+        line: usize,
+        depth: usize,
+    ) -> Result<Arc<Value>, Mistake> {
+        if depth > MAX_DEPTH {
+            return Err(Mistake::new(line, "has too many levels within each other"));
+        }
+        let (value, anchor) = match event {
+            Event::Alias(anchor) => {
+                return self.anchors.get(&anchor).cloned().ok_or_else(|| {
+                    Mistake::new(line, "an alias (*name) stands within what it is the name of")
+                });
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                let is_text = known_tag(tag.as_deref(), line)? == Some("str");
+                let plain = style == ScalarStyle::Plain && !is_text;
+                (Value::Scalar { text: text.into_owned(), plain }, anchor)
+            }
+            Event::SequenceStart(anchor, tag) => {
+                known_tag(tag.as_deref(), line)?;
+                (Value::List(self.list(depth)?), anchor)
+            }
+            Event::MappingStart(anchor, tag) => {
+                known_tag(tag.as_deref(), line)?;
+                (Value::Section(self.section(depth)?), anchor)
+            }
+            _ => return Err(Mistake::new(line, "ends where a value was expected")),
+        };
+        let value = Arc::new(value);
+        if anchor > 0 {
+            self.anchors.insert(anchor, Arc::clone(&value));
+        }
+        Ok(value)
+    }
+
+    fn list(&mut self, depth: usize) -> Result<Vec<Place>, Mistake> {
+        let mut items = Vec::new();
+        loop {
+            let (event, line) = self.next()?;
+            if event == Event::SequenceEnd {
+                return Ok(items);
+            }
+            items.push(Place { line, value: self.value(event, line, depth + 1)? });
+        }
+    }
+
+    fn section(&mut self, depth: usize) -> Result<Vec<(String, Place)>, Mistake> {
+        let (mut entries, mut merged) = (Vec::new(), Vec::new());
+        let mut keys: HashMap<String, usize> = HashMap::new();
+        loop {
+            let (event, line) = self.next()?;
+            if event == Event::MappingEnd {
+                break;
+            }
+            let key = self.value(event, line, depth + 1)?;
+            let (event, value_line) = self.next()?;
+            let value = self.value(event, value_line, depth + 1)?;
+            let Value::Scalar { text: key, plain } = &*key else {
+                // A list or a section as a key: no key that anybody reads.
+                continue;
+            };
+            let place = Place { line, value };
+            if *plain && key == "<<" {
+                merged.push(place);
+                continue;
+            }
+            if let Some(first) = keys.insert(key.clone(), line) {
+                return Err(Mistake::new(
+                    line,
+                    format!(
+                        "the key `{key}` stands here a second time, first in line {first}; take one of them away"
+                    ),
+                ));
+            }
+            entries.push((key.clone(), place));
+        }
+        merge(&mut entries, &merged)?;
+        Ok(entries)
+    }
+}
+
+/// `<<: *name` adds the keys that are not there yet.
+fn merge(entries: &mut Vec<(String, Place)>, merged: &[Place]) -> Result<(), Mistake> {
+    if merged.is_empty() {
+        return Ok(());
+    }
+    let mut keys: HashSet<String> = entries.iter().map(|(key, _)| key.clone()).collect();
+    let mut add = |place: &Place| match &*place.value {
+        Value::Section(more) => {
+            for (key, place) in more {
+                if keys.insert(key.clone()) {
+                    entries.push((key.clone(), place.clone()));
+                }
+            }
+            Ok(())
+        }
+        _ => Err(Mistake::new(place.line, "`<<` takes sections with keys, by their alias (*name)")),
+    };
+    for place in merged {
+        match &*place.value {
+            Value::List(sections) => sections.iter().try_for_each(&mut add)?,
+            _ => add(place)?,
+        }
+    }
+    Ok(())
+}
+
+/// The name of a tag that YAML itself knows.
+fn known_tag(tag: Option<&Tag>, line: usize) -> Result<Option<&str>, Mistake> {
+    match tag {
+        None => Ok(None),
+        // `! 12` is a text.
+        Some(tag) if tag.handle.is_empty() && tag.suffix == "!" => Ok(Some("str")),
+        Some(tag) if tag.is_yaml_core_schema() => Ok(Some(&tag.suffix)),
+        Some(tag) => Err(Mistake::new(
+            line,
+            format!(
+                "`{tag}` is a tag that Butler SOS does not know; a text that begins with ! is put in quotes"
+            ),
+        )),
+    }
+}
