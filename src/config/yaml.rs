@@ -11,10 +11,13 @@ use std::{
     sync::Arc,
 };
 
-use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
+use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 
 /// How many sections and lists may stand within each other.
 const MAX_DEPTH: usize = 128;
+
+/// Longest key, in characters.
+const MAX_KEY: usize = 64 * 1024;
 
 /// A value and the line where it is to be found: that of its key or its dash.
 #[derive(Clone, Debug)]
@@ -116,13 +119,17 @@ impl From<ScanError> for Mistake {
 
 /// Reads a text that holds one document.
 pub fn read(text: &str) -> Result<Place, Mistake> {
-    let mut loader = Loader { parser: Parser::new_from_str(text), anchors: HashMap::new() };
+    refuse_control_characters(text)?;
+    let mut options = Options::default();
+    options.simple_key_max_lookahead = MAX_KEY;
+    let parser = Parser::with_options(StrInput::new(text), options);
+    let mut loader = Loader { parser, anchors: HashMap::new() };
     let mut document = None;
     loop {
         let (event, line) = loader.next()?;
         match event {
             Event::StreamEnd => break,
-            Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd | Event::Nothing => {}
+            Event::StreamStart | Event::DocumentStart(..) | Event::DocumentEnd => {}
             _ if document.is_some() => {
                 return Err(Mistake::new(
                     line,
@@ -172,11 +179,11 @@ impl<'t> Loader<'t> {
                 let plain = style == ScalarStyle::Plain && !is_text;
                 (Value::Scalar { text: text.into_owned(), plain }, anchor)
             }
-            Event::SequenceStart(anchor, tag) => {
+            Event::SequenceStart(_, anchor, tag) => {
                 known_tag(tag.as_deref(), line)?;
                 (Value::List(self.list(depth)?), anchor)
             }
-            Event::MappingStart(anchor, tag) => {
+            Event::MappingStart(_, anchor, tag) => {
                 known_tag(tag.as_deref(), line)?;
                 (Value::Section(self.section(depth)?), anchor)
             }
@@ -261,18 +268,54 @@ fn merge(entries: &mut Vec<(String, Place)>, merged: &[Place]) -> Result<(), Mis
     Ok(())
 }
 
+/// js-yaml refuses them wherever they stand.
+fn refuse_control_characters(text: &str) -> Result<(), Mistake> {
+    let wrong = |c: char| {
+        (c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}'))
+            || matches!(c, '\u{fffe}' | '\u{ffff}')
+    };
+    match text.find(wrong) {
+        None => Ok(()),
+        Some(place) => {
+            let line = 1 + text[..place].matches('\n').count();
+            let code = text[place..].chars().next().map_or(0, u32::from);
+            Err(Mistake::new(
+                line,
+                format!("an invisible control character (U+{code:04X}) stands in it; take it away"),
+            ))
+        }
+    }
+}
+
+/// The tags that js-yaml knows.
+const TAGS: &[&str] = &[
+    "str",
+    "int",
+    "float",
+    "bool",
+    "null",
+    "map",
+    "seq",
+    "set",
+    "omap",
+    "pairs",
+    "binary",
+    "timestamp",
+    "merge",
+];
+
 /// The name of a tag that YAML itself knows.
 fn known_tag(tag: Option<&Tag>, line: usize) -> Result<Option<&str>, Mistake> {
     match tag {
         None => Ok(None),
         // `! 12` is a text.
-        Some(tag) if tag.handle.is_empty() && tag.suffix == "!" => Ok(Some("str")),
-        Some(tag) if tag.is_yaml_core_schema() => Ok(Some(&tag.suffix)),
-        Some(tag) => Err(Mistake::new(
+        Some(tag) if tag.handle().is_empty() && tag.suffix() == "!" => Ok(Some("str")),
+        Some(tag) if tag.handle() == "tag:yaml.org,2002:" && TAGS.contains(&tag.suffix()) => {
+            Ok(Some(tag.suffix()))
+        }
+        Some(_) => Err(Mistake::new(
             line,
-            format!(
-                "`{tag}` is a tag that Butler SOS does not know; a text that begins with ! is put in quotes"
-            ),
+            "a plain value begins with !, which makes it a YAML tag; put it in single quotes",
         )),
     }
 }
