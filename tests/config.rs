@@ -226,11 +226,11 @@ Butler-SOS:
 #[test]
 fn unknown_keys_of_butler_sos_are_warnings() {
     let text = SMALLEST
-        .replace("pollingInterval: 30000", "pollingInterval: 30000, excludeUsers: null")
+        .replace("pollingInterval: 30000", "pollingIntervall: 30000")
         .replace("- host: sense1", "- serverTag: {}\n        host: sense1");
     let warnings = warnings(&text);
     assert_eq!(warnings.len(), 2, "{warnings:?}");
-    assert!(warnings[0].contains("did you mean `excludeUser`?"), "{warnings:?}");
+    assert!(warnings[0].contains("did you mean `pollingInterval`?"), "{warnings:?}");
     assert!(warnings[1].contains("did you mean `serverTags`?"), "{warnings:?}");
 }
 
@@ -254,22 +254,96 @@ fn check_tells_warnings_from_problems() {
     assert!(run.stdout.contains("1 problem, 1 warning"), "{}", run.stdout);
 }
 
-/// A section of ours that is passed over could mean names in plain text.
+/// What is passed over could be what keeps names from going out.
 #[test]
-fn misspelt_sections_are_warned_of() {
-    for name in ["sessionsource", "sessionSources", "sesionSource", "SessionSource"] {
-        let told = warnings(&format!("{SMALLEST}  {name}: {{userIds: omit}}\n"));
+fn misplaced_and_misspelt_privacy_is_refused() {
+    let at_root = |line: &str| format!("{line}\n{}", SMALLEST.trim_start());
+    let in_butler = |line: &str| format!("{SMALLEST}  {line}\n");
+    let in_sessions = |key: &str| SMALLEST.replace("30000}", &format!("30000, {key}}}"));
+    let in_monitor =
+        |line: &str| SMALLEST.replace("    servers:", &format!("    {line}\n    servers:"));
+    let in_server = |key: &str| SMALLEST.replace("- host:", &format!("- {key}\n        host:"));
+    let in_server_sessions =
+        |key: &str| SMALLEST.replace("{enable: true", &format!("{{{key}, enable: true"));
+    for (text, line, message) in [
+        (at_root("sessionSource: {userIds: omit}"), 1, "`sessionSource` belongs into Butler-SOS"),
+        (at_root("userIds: omit"), 1, "`userIds` belongs into Butler-SOS.sessionSource"),
+        (in_butler("sessionsource: {userIds: omit}"), 9, "did you mean `sessionSource`?"),
+        (in_butler("sessionSources: {}"), 9, "did you mean `sessionSource`?"),
+        (in_butler("sesionSource: {}"), 9, "did you mean `sessionSource`?"),
+        (in_butler("userIds: omit"), 9, "`userIds` belongs into Butler-SOS.sessionSource"),
+        (in_butler("excludeUser: []"), 9, "`excludeUser` belongs into Butler-SOS.userSessions"),
+        (in_butler("rejectUnauthorized: true"), 9, "belongs into Butler-SOS.serversToMonitor"),
+        (in_butler("stateFile: x"), 9, "`stateFile` belongs into Butler-SOS.sessionSource"),
+        (in_sessions("excludeUsers: []"), 4, "did you mean `excludeUser`?"),
+        (in_sessions("userIds: omit"), 4, "`userIds` belongs into Butler-SOS.sessionSource"),
+        (in_sessions("sessionSource: {}"), 4, "`sessionSource` belongs into Butler-SOS"),
+        (in_monitor("sessionSource: {}"), 6, "`sessionSource` belongs into Butler-SOS"),
+        (in_monitor("rejectUnauthorised: true"), 6, "did you mean `rejectUnauthorized`?"),
+        (in_monitor("excludeUser: []"), 6, "`excludeUser` belongs into Butler-SOS.userSessions"),
+        (in_server("rejectUnauthorized: true"), 7, "belongs into Butler-SOS.serversToMonitor"),
+        (in_server("excludeUser: []"), 7, "`excludeUser` belongs into Butler-SOS.userSessions"),
+        (
+            in_server("tlsServerName: a"),
+            7,
+            "belongs into Butler-SOS.sessionSource.servers.<serverName>",
+        ),
+        (
+            in_server_sessions("excludeUser: []"),
+            8,
+            "`excludeUser` belongs into Butler-SOS.userSessions",
+        ),
+        (in_server_sessions("userIds: omit"), 8, "`userIds` belongs into Butler-SOS.sessionSource"),
+        (
+            with_options("{excludeUser: []}"),
+            5,
+            "`excludeUser` belongs into Butler-SOS.userSessions",
+        ),
+        (with_options("{rejectUnauthorized: true}"), 5, "belongs into Butler-SOS.serversToMonitor"),
+        (with_options("{userids: omit}"), 5, "did you mean `userIds`?"),
+    ] {
+        let told = problems(text.trim_start_matches('\n'));
+        let line = if text.starts_with('\n') { line - 1 } else { line };
+        assert!(told.contains(message), "{message}: {told}");
+        assert!(told.contains(&format!("line {line}: ")), "{line}: {told}");
+    }
+}
+
+#[test]
+fn other_keys_in_the_wrong_place_are_warned_of() {
+    for (text, message) in [
+        (
+            format!("{SMALLEST}  enableSessionExtract: true\n"),
+            "`enableSessionExtract` belongs into Butler-SOS.userSessions",
+        ),
+        (
+            format!("{SMALLEST}  servers: []\n"),
+            "`servers` belongs into Butler-SOS.serversToMonitor",
+        ),
+        (format!("{SMALLEST}    server: []\n"), "did you mean `servers`?"),
+        (format!("{SMALLEST}other: 1\n"), "is not a known key of the top level"),
+        (
+            SMALLEST.replace("30000}", "30000, servers: []}"),
+            "`servers` belongs into Butler-SOS.serversToMonitor",
+        ),
+        (
+            SMALLEST.replace("30000}", "30000, virtualProxies: []}"),
+            "`virtualProxies` belongs into a server's userSessions",
+        ),
+        (
+            SMALLEST.replace("{enable: true", "{enabled: false, enable: true"),
+            "did you mean `enable`?",
+        ),
+    ] {
+        let told = warnings(&text);
         assert_eq!(told.len(), 1, "{told:?}");
-        assert!(
-            told[0].contains(&format!(
-                "Butler-SOS.{name}: is passed over; did you mean `sessionSource`?"
-            )),
-            "{told:?}"
-        );
+        assert!(told[0].contains(message), "{told:?}");
     }
     assert!(
         warnings(&format!("{SMALLEST}  userEvents: {{}}\n  serverVersions: {{}}\n")).is_empty()
     );
+    let told = problems(&SMALLEST.replace("Butler-SOS:", "butler-sos:"));
+    assert!(told.contains("did you mean `Butler-SOS`?"), "{told}");
 }
 
 #[test]

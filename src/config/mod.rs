@@ -4,6 +4,7 @@
 //! [`Config::load`] is the one way in. It returns typed settings and warnings,
 //! or every problem of the file at once.
 
+mod keys;
 mod reader;
 mod text;
 mod yaml;
@@ -322,25 +323,17 @@ struct Reader<'a> {
     base: &'a Path,
 }
 
-const CERT_KEYS: &[&str] = &["clientCert", "clientCertKey", "clientCertCA", "clientCertPassphrase"];
-
 impl Reader<'_> {
     fn config(&self, path: &Path, root: &Node<'_>) -> Config {
         let butler = root.section("Butler-SOS");
-        if butler.is_absent() {
+        if !butler.is_there() {
             root.error("has no section `Butler-SOS:` at its top level");
         }
-        butler.warn_of_misspelt_keys(&[
-            "cert",
-            "userSessions",
-            "serversToMonitor",
-            "sessionSource",
-        ]);
+        keys::ROOT.check(root);
+        keys::BUTLER_SOS.check(&butler);
         let sessions = butler.section("userSessions");
-        sessions.expect_keys(
-            &["enableSessionExtract", "pollingInterval", "excludeUser"],
-            Severity::Warning,
-        );
+        keys::USER_SESSIONS.check(&sessions);
+        keys::SERVERS_TO_MONITOR.check(&butler.section("serversToMonitor"));
         let enabled = sessions.key("enableSessionExtract").boolean().unwrap_or(false);
         let polling_interval = sessions
             .key("pollingInterval")
@@ -360,26 +353,7 @@ impl Reader<'_> {
     }
 
     fn options(&self, source: &Node<'_>) -> Options {
-        source.expect_keys(
-            &[
-                "timeout",
-                "concurrency",
-                "concurrencyPerServer",
-                "sessionDetails",
-                "lifecycle",
-                "site",
-                "sessionLimit",
-                "attributes",
-                "excludedUsersCount",
-                "userIds",
-                "pseudonymKeyFile",
-                "stateFile",
-                "maxBodyBytes",
-                "maxLineBytes",
-                "servers",
-            ],
-            Severity::Error,
-        );
+        keys::SESSION_SOURCE.check(source);
         let default = Options::default();
         let count = |key: &str, range, unit: &str, default: usize| {
             source.key(key).number(range, unit).map_or(default, |number| number as usize)
@@ -465,7 +439,7 @@ impl Reader<'_> {
         let monitor = butler.section("serversToMonitor");
         let verify = monitor.key("rejectUnauthorized").boolean().unwrap_or(true);
         let cert = butler.section("cert");
-        cert.expect_keys(CERT_KEYS, Severity::Warning);
+        keys::CERT.check(&cert);
         let mut differing = differing_servers(&source.section("servers"));
         let mut names = Vec::new();
         let mut merged = Merged::default();
@@ -501,28 +475,17 @@ impl Reader<'_> {
         names: &mut Vec<String>,
         merged: &mut Merged,
     ) {
-        node.expect_keys(
-            &[
-                "host",
-                "serverName",
-                "serverDescription",
-                "logDbHost",
-                "userSessions",
-                "serverTags",
-                "headers",
-            ],
-            Severity::Warning,
-        );
+        keys::SERVER.check(node);
         let host = node.key("host").text();
         let name = node.key("serverName").text();
         names.extend(
             name.clone().or_else(|| host.as_deref().map(|h| host_without_port(h).to_owned())),
         );
         let sessions = node.section("userSessions");
+        keys::SERVER_SESSIONS.check(&sessions);
         if !sessions.key("enable").boolean().unwrap_or(false) {
             return;
         }
-        sessions.expect_keys(&["enable", "host", "virtualProxies"], Severity::Warning);
         let address = sessions
             .key("host")
             .required_text("the proxy's address, `name:4243`")
@@ -616,8 +579,8 @@ fn differing_servers<'a>(servers: &Node<'a>) -> HashMap<String, Node<'a>> {
         if !node.is_section() && !node.is_absent() {
             node.error(format!("expected a section with keys, found {}", node.found()));
         }
-        node.expect_keys(&["tlsServerName", "rejectUnauthorized", "cert"], Severity::Error);
-        node.section("cert").expect_keys(CERT_KEYS, Severity::Error);
+        keys::DIFFERING_SERVER.check(node);
+        keys::DIFFERING_CERT.check(&node.section("cert"));
     }
     entries
 }
@@ -663,7 +626,7 @@ fn virtual_proxies<'a>(sessions: &Node<'a>) -> Vec<(Node<'a>, VirtualProxy)> {
             ));
             continue;
         }
-        item.expect_keys(&["virtualProxy"], Severity::Warning);
+        keys::VIRTUAL_PROXY.check(&item);
         let prefix = item.key("virtualProxy").text().unwrap_or_default();
         let virtual_proxy = VirtualProxy::new(&prefix);
         if prefix.contains(['?', '#', '\\']) || prefix.contains("://") {
@@ -695,7 +658,7 @@ fn excluded_users(list: &Node<'_>) -> Vec<ExcludedUser> {
             ));
             continue;
         }
-        item.expect_keys(&["directory", "userId"], Severity::Warning);
+        keys::EXCLUDED_USER.check(&item);
         let directory = item.key("directory").required("a user directory; * fits all");
         let user_id = item.key("userId").required("a user id; * fits all");
         if let (Some(directory), Some(user_id)) = (directory, user_id) {

@@ -2,12 +2,12 @@
 //! key path and line, so that an administrator mends a file once and not once
 //! for each mistake.
 
-use std::{cell::RefCell, fmt, ops::RangeInclusive};
+use std::{cell::RefCell, collections::HashSet, fmt, ops::RangeInclusive};
 
 use super::yaml::{NOTHING, Place, Value};
 
 /// One step from the document's root to a value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
     /// A mapping's key.
     Key(String),
@@ -16,7 +16,7 @@ pub enum Step {
 }
 
 /// Does a problem stop the program?
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Severity {
     /// The configuration cannot be used.
     Error,
@@ -25,7 +25,7 @@ pub enum Severity {
 }
 
 /// One thing that is wrong in a configuration file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Problem {
     /// Whether it stops the program.
     pub severity: Severity,
@@ -66,14 +66,8 @@ impl Problems {
         let mut problems = self.0.into_inner();
         problems.sort_by_key(|problem| problem.line);
         // What all servers share is read once for each of them.
-        let mut told: Vec<Problem> = Vec::new();
-        problems.retain(|problem| {
-            let new = !told.contains(problem);
-            if new {
-                told.push(problem.clone());
-            }
-            new
-        });
+        let mut told = HashSet::new();
+        problems.retain(|problem| told.insert(problem.clone()));
         problems
     }
 }
@@ -312,27 +306,6 @@ impl<'a> Node<'a> {
             .iter()
             .map(|(key, place)| (key.clone(), self.child(Some(place), Step::Key(key.clone()))))
             .collect()
-    }
-
-    /// Reports keys that are none of `known`, with the nearest one that is.
-    pub fn expect_keys(&self, known: &[&str], severity: Severity) {
-        for (key, node) in self.entries() {
-            if !known.contains(&key.as_str()) {
-                node.report(severity, format!("is not a known key{}", suggestion(&key, known)));
-            }
-        }
-    }
-
-    /// Warns of keys that are nearly one of `known`, where all sorts of others may
-    /// stand beside them.
-    pub fn warn_of_misspelt_keys(&self, known: &[&str]) {
-        for (key, node) in self.entries() {
-            if !known.contains(&key.as_str())
-                && let Some(name) = most_similar(&key, known, 0.93)
-            {
-                node.warn(format!("is passed over; did you mean `{name}`?"));
-            }
-        }
     }
 }
 
