@@ -68,6 +68,10 @@ impl ProxyAddress {
     pub fn parse(text: &str) -> Result<Self, String> {
         const EXPECTED: &str = "expected `name:4243`, without https:// and path";
         let text = text.trim();
+        refuse_placeholder(text)?;
+        if text.contains([',', ';']) {
+            return Err(format!("holds more than one address; {EXPECTED}"));
+        }
         if text.is_empty()
             || text.contains(['/', '@', '?', '#', '\\'])
             || text.contains(char::is_whitespace)
@@ -82,12 +86,37 @@ impl ProxyAddress {
         if host.contains(':') && host.parse::<std::net::Ipv6Addr>().is_err() {
             return Err(format!("`{host}` is no IPv6 address; {EXPECTED}"));
         }
+        check_name(&host)?;
         let configured = match port {
             Some(_) => text.to_owned(),
             None if host.contains(':') => format!("[{host}]:{DEFAULT_PROXY_PORT}"),
             None => format!("{text}:{DEFAULT_PROXY_PORT}"),
         };
         Ok(Self { configured, host, port: port.unwrap_or(DEFAULT_PROXY_PORT) })
+    }
+
+    /// Parses an address that may stand in a URL: answers it, and what was taken off.
+    ///
+    /// # Errors
+    /// As [`ProxyAddress::parse`].
+    pub fn parse_url(text: &str) -> Result<(Self, Option<String>), String> {
+        let text = text.trim();
+        let is_scheme =
+            |scheme: &str| !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric());
+        let (scheme, rest) = match text.split_once("://") {
+            Some((scheme, rest)) if is_scheme(scheme) => (&text[..scheme.len() + 3], rest),
+            _ => ("", text),
+        };
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (address, path) = rest.split_at(end);
+        let taken_off: Vec<String> = [scheme, path]
+            .iter()
+            .filter(|part| !part.is_empty())
+            .map(|part| format!("`{part}`"))
+            .collect();
+        let note = (!taken_off.is_empty())
+            .then(|| format!("only `{address}` is used, without {}", taken_off.join(" and ")));
+        Ok((Self::parse(address)?, note))
     }
 
     /// `host:port` as a URL wants it, IPv6 addresses in brackets.
@@ -98,6 +127,42 @@ impl ProxyAddress {
             format!("{}:{}", self.host, self.port)
         }
     }
+}
+
+/// A template's text that nobody filled in.
+fn refuse_placeholder(text: &str) -> Result<(), String> {
+    let is_placeholder = text.contains(['<', '>', '$', '{', '}'])
+        || text.find('%').is_some_and(|first| text[first + 1..].contains('%'));
+    if is_placeholder {
+        return Err(format!("`{text}` is a placeholder; put the server's name in its place"));
+    }
+    Ok(())
+}
+
+/// Whether a host may have this name: no server is behind any other.
+fn check_name(host: &str) -> Result<(), String> {
+    if host.contains(':') {
+        return Ok(());
+    }
+    let labels: Vec<&str> = host.strip_suffix('.').unwrap_or(host).split('.').collect();
+    let is_label = |label: &&str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.chars().all(|c| c.is_alphanumeric() || c == '-' || c == '_')
+    };
+    if host.len() > 253 || !labels.iter().all(is_label) {
+        return Err(format!("`{host}` cannot be the name of a server; expected `name:4243`"));
+    }
+    // Such a name would be taken for an address: `10` is 0.0.0.10.
+    let is_number = labels.last().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
+    if is_number && host.parse::<std::net::Ipv4Addr>().is_err() {
+        return Err(format!(
+            "`{host}` is neither a name nor a whole IP address; expected `name:4243`"
+        ));
+    }
+    Ok(())
 }
 
 /// Splits `host[:port]`; knows IPv6 addresses with and without brackets.

@@ -186,7 +186,7 @@ Butler-SOS:
         serverName: sense1
         userSessions:
           enable: true
-          host: https://sense1.company.com:4243
+          host: sense1 company.com
           virtualProxies:
       - host: sense2.company.com
         userSessions: {enable: "yes", host: sense2}
@@ -552,4 +552,74 @@ fn windows_1252_is_read_with_a_warning() {
         warning.starts_with("line 1: ") && warning.contains("save the file as UTF-8"),
         "{warning}"
     );
+}
+
+#[test]
+fn hosts_that_cannot_be_are_refused() {
+    for (host, message) in [
+        ("<server1>", "is a placeholder"),
+        ("${SENSE_HOST}", "is a placeholder"),
+        ("${SENSE_HOST}:4243", "is a placeholder"),
+        ("%SENSE%", "is a placeholder"),
+        ("{{ host }}", "is a placeholder"),
+        ("a,b", "more than one address"),
+        ("-x", "cannot be the name of a server"),
+        ("a..b", "cannot be the name of a server"),
+        ("“sense1”", "cannot be the name of a server"),
+        ("4243", "neither a name nor a whole IP address"),
+        ("10:4243", "neither a name nor a whole IP address"),
+        ("10.0.0.256", "neither a name nor a whole IP address"),
+    ] {
+        for key in ["host: sense1.company.com", "host: \"sense1.company.com:4243\""] {
+            let told = problems(&SMALLEST.replace(key, &format!("host: '{host}'")));
+            assert!(told.contains(message), "{host}: {told}");
+        }
+    }
+}
+
+#[test]
+fn scheme_and_path_are_taken_off_with_a_warning() {
+    let text = SMALLEST
+        .replace("host: sense1.company.com\n", "host: https://Sense1.company.com:4747/hub\n")
+        .replace("\"sense1.company.com:4243\"", "\"https://sense1.company.com/x\"");
+    let config = parse(&text);
+    let server = &config.targets[0].server;
+    assert_eq!((server.host.as_str(), server.proxy.port), ("Sense1.company.com", 4243));
+    assert_eq!(server.proxy.host, "sense1.company.com");
+    let told = warnings(&text);
+    assert!(
+        told[0].contains("line 7: ") && told[0].contains("without `https://` and `/hub`"),
+        "{told:?}"
+    );
+    assert!(told[1].contains("line 8: ") && told[1].contains("and `/x`"), "{told:?}");
+}
+
+#[test]
+fn likely_mistakes_are_warned_of() {
+    let tagged = |tags: &str| {
+        SMALLEST
+            .replace("    servers:", "    serverTagsDefinition: [group, place]\n    servers:")
+            .replace("- host:", &format!("- serverTags: {tags}\n        host:"))
+    };
+    for (text, message) in [
+        (SMALLEST.replace(":4243", ":4747"), "4747 is the engine's port"),
+        (SMALLEST.replace(":4243", ":4242"), "4242 is the repository's port"),
+        (SMALLEST.replace(":4243", ":443"), "443 is the port for users"),
+        (SMALLEST.replace("Proxy: /}", "Proxy: /sales/hub/}"), "ends in /hub"),
+        (SMALLEST.replace("Proxy: /}", "Proxy: qmc}"), "ends in /qmc"),
+        (SMALLEST.replace("Proxy: /}", "Proxy: /hdr/session}"), "ends in /session"),
+        (SMALLEST.replace("Proxy: /}", "Proxy: /qps/hdr}"), "begins with /qps"),
+        (SMALLEST.replace("Proxy: /}", "Proxy: https://a/hdr}"), "is an address"),
+        (
+            tagged("{group: a, plaec: b, place: c}"),
+            "is not in serverTagsDefinition; did you mean `place`?",
+        ),
+        (tagged("{group: a}"), "the tag `place` of serverTagsDefinition is missing"),
+    ] {
+        let told = warnings(&text);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].contains(message), "{told:?}");
+    }
+    assert!(warnings(&tagged("{group: a, place: b}")).is_empty());
+    assert!(warnings(&SMALLEST.replace("Proxy: /}", "Proxy: /github}")).is_empty());
 }

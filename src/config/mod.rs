@@ -5,6 +5,7 @@
 //! or every problem of the file at once.
 
 mod keys;
+mod likely;
 mod reader;
 mod text;
 mod yaml;
@@ -440,6 +441,8 @@ impl Reader<'_> {
         let verify = monitor.key("rejectUnauthorized").boolean().unwrap_or(true);
         let cert = butler.section("cert");
         keys::CERT.check(&cert);
+        let definition: Vec<String> =
+            monitor.key("serverTagsDefinition").items().iter().filter_map(Node::text).collect();
         let mut differing = differing_servers(&source.section("servers"));
         let mut names = Vec::new();
         let mut merged = Merged::default();
@@ -448,7 +451,15 @@ impl Reader<'_> {
                 continue;
             }
             if ["host", "userSessions"].iter().any(|key| node.key(key).is_there()) {
-                self.server(&node, &cert, verify, &mut differing, &mut names, &mut merged);
+                self.server(
+                    &node,
+                    &cert,
+                    verify,
+                    &definition,
+                    &mut differing,
+                    &mut names,
+                    &mut merged,
+                );
             } else {
                 node.error(format!(
                     "expected a server such as {{host: sense1:4747, serverName: sense1, \
@@ -471,12 +482,14 @@ impl Reader<'_> {
         node: &Node<'_>,
         cert: &Node<'_>,
         verify: bool,
+        definition: &[String],
         differing: &mut HashMap<String, Node<'_>>,
         names: &mut Vec<String>,
         merged: &mut Merged,
     ) {
         keys::SERVER.check(node);
-        let host = node.key("host").text();
+        let host_key = node.key("host");
+        let host = host_key.text();
         let name = node.key("serverName").text();
         names.extend(
             name.clone().or_else(|| host.as_deref().map(|h| host_without_port(h).to_owned())),
@@ -486,18 +499,16 @@ impl Reader<'_> {
         if !sessions.key("enable").boolean().unwrap_or(false) {
             return;
         }
-        let address = sessions
-            .key("host")
+        let proxy_key = sessions.key("host");
+        let proxy = proxy_key
             .required_text("the proxy's address, `name:4243`")
-            .and_then(|text| {
-                ProxyAddress::parse(&text)
-                    .map_err(|message| sessions.key("host").error(message))
-                    .ok()
-            });
+            .and_then(|text| address(&proxy_key, &text));
         let virtual_proxies = virtual_proxies(&sessions);
-        let Some(proxy) = address else { return };
-        let host =
-            host.map_or_else(|| proxy.host.clone(), |host| host_without_port(&host).to_owned());
+        let engine = host.as_deref().and_then(|host| address(&host_key, host));
+        likely::warn_of_tags(node, definition);
+        let Some(proxy) = proxy else { return };
+        likely::warn_of_port(&proxy_key, &proxy);
+        let host = host_without_port(&engine.as_ref().unwrap_or(&proxy).configured).to_owned();
         let name = name.unwrap_or_else(|| host.clone());
         let own = differing.remove(&name);
         let Some(tls) = self.tls(cert, verify, own.as_ref()) else { return };
@@ -629,13 +640,28 @@ fn virtual_proxies<'a>(sessions: &Node<'a>) -> Vec<(Node<'a>, VirtualProxy)> {
         keys::VIRTUAL_PROXY.check(&item);
         let prefix = item.key("virtualProxy").text().unwrap_or_default();
         let virtual_proxy = VirtualProxy::new(&prefix);
-        if prefix.contains(['?', '#', '\\']) || prefix.contains("://") {
+        if prefix.contains(['?', '#', '\\']) {
             item.key("virtualProxy")
                 .error("expected the prefix of a virtual proxy, such as / or /sales");
         }
+        likely::warn_of_prefix(&item.key("virtualProxy"), &prefix);
         found.push((item, virtual_proxy));
     }
     found
+}
+
+/// An address under a key; a URL is taken for the address in it.
+fn address(node: &Node<'_>, text: &str) -> Option<ProxyAddress> {
+    match ProxyAddress::parse_url(text) {
+        Ok((address, note)) => {
+            note.into_iter().for_each(|note| node.warn(note));
+            Some(address)
+        }
+        Err(message) => {
+            node.error(message);
+            None
+        }
+    }
 }
 
 fn tags(node: &Node<'_>) -> BTreeMap<String, String> {

@@ -1,0 +1,52 @@
+//! What is valid and yet hardly meant: warned of, and read as it stands.
+
+use super::reader::{Node, suggestion};
+use crate::target::ProxyAddress;
+
+/// Ports on which other services of a Qlik Sense server listen.
+pub fn warn_of_port(node: &Node<'_>, proxy: &ProxyAddress) {
+    let whose = match proxy.port {
+        4747 => "the engine's port",
+        4242 => "the repository's port",
+        443 => "the port for users",
+        _ => return,
+    };
+    node.warn(format!("{} is {whose}; the session API listens on 4243", proxy.port));
+}
+
+/// Addresses of the hub and the like are no prefixes.
+pub fn warn_of_prefix(node: &Node<'_>, prefix: &str) {
+    const EXPECTED: &str = "expected the prefix of a virtual proxy only, such as / or /sales";
+    let lower = prefix.trim_end_matches('/').to_lowercase();
+    let slashed = format!("/{}", lower.trim_start_matches('/'));
+    if lower.contains("://") {
+        node.warn(format!("is an address; {EXPECTED}"));
+    } else if slashed == "/qps" || slashed.starts_with("/qps/") {
+        node.warn(format!("begins with /qps, which is added before it; {EXPECTED}"));
+    } else if let Some(end) =
+        ["/hub", "/qmc", "/session"].iter().find(|end| slashed.ends_with(*end))
+    {
+        node.warn(format!("ends in {end}, which is no virtual proxy; {EXPECTED}"));
+    }
+}
+
+/// Butler SOS does not start where a server's tags are others than those defined.
+pub fn warn_of_tags(server: &Node<'_>, definition: &[String]) {
+    let node = server.key("serverTags");
+    let tags = node.entries();
+    if definition.is_empty() || tags.is_empty() {
+        return;
+    }
+    let defined: Vec<&str> = definition.iter().map(String::as_str).collect();
+    for (name, tag) in &tags {
+        if !defined.contains(&name.as_str()) {
+            let hint = suggestion(name, &defined);
+            tag.warn(format!("is not in serverTagsDefinition{hint}"));
+        }
+    }
+    for name in defined {
+        if !tags.iter().any(|(tag, _)| tag == name) {
+            node.warn(format!("the tag `{name}` of serverTagsDefinition is missing"));
+        }
+    }
+}
