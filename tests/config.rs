@@ -10,8 +10,8 @@ use std::{
 };
 
 use qlik_sessions::{
-    config::{AttributeChoice, Config, SessionDetails},
-    target::{ProxyAddress, VirtualProxy},
+    config::{AttributeChoice, Config, SessionDetails, UserIds},
+    target::{ProxyAddress, Secret, VirtualProxy},
 };
 use support::{Finished, program};
 use tempfile::TempDir;
@@ -622,4 +622,69 @@ fn likely_mistakes_are_warned_of() {
     }
     assert!(warnings(&tagged("{group: a, place: b}")).is_empty());
     assert!(warnings(&SMALLEST.replace("Proxy: /}", "Proxy: /github}")).is_empty());
+}
+
+#[test]
+fn certificates_are_looked_for_where_butler_sos_does() {
+    let (folder, path) = written(SMALLEST);
+    let here = tempfile::tempdir().expect("a temporary folder");
+    let run_here = |text: &str| {
+        fs::write(&path, text).expect("written");
+        let mut command = program();
+        command.current_dir(here.path()).arg("check").arg("-c").arg(&path);
+        Finished::of(command)
+    };
+    // From the working directory, where nothing is beside the configuration.
+    fs::create_dir_all(here.path().join("config/certificate")).expect("a folder");
+    let from_here = here.path().join("config/certificate/client.pem");
+    fs::write(&from_here, "nothing").expect("written");
+    let text = SMALLEST.replace("client.pem", "config/certificate/client.pem");
+    let told = run_here(&text).stdout;
+    assert!(told.contains(&format!("Certificates {}", from_here.display())), "{told}");
+    // Beside the configuration first.
+    let beside = folder.path().join("config/certificate/client.pem");
+    fs::create_dir_all(folder.path().join("config/certificate")).expect("a folder");
+    fs::write(&beside, "nothing").expect("written");
+    let told = run_here(&text).stdout;
+    assert!(told.contains(&format!("Certificates {}", beside.display())), "{told}");
+    // The path of Butler SOS's container.
+    fs::create_dir_all(folder.path().join("certificate")).expect("a folder");
+    fs::write(folder.path().join("certificate/client.pem"), "nothing").expect("written");
+    let told = run_here(&SMALLEST.replace("client.pem", "/nodeapp/config/certificate/client.pem"));
+    assert_eq!(told.code, Some(78));
+    assert!(
+        told.stdout.contains("line 3: ") && told.stdout.contains("write certificate/client.pem"),
+        "{}",
+        told.stdout
+    );
+}
+
+#[test]
+fn a_summary_must_fit_its_line() {
+    let tags = format!("- serverTags: {{place: {}}}\n        host:", "x".repeat(4_000));
+    let text = with_options("{maxLineBytes: 4096}").replace("- host:", &tags);
+    let told = problems(&text);
+    assert!(
+        told.contains("line 5: ") && told.contains("4096 bytes cannot hold a session_summary"),
+        "{told}"
+    );
+    assert_eq!(parse(&text.replace("4096", "8192")).targets.len(), 1);
+}
+
+#[test]
+fn the_key_of_the_pseudonyms_may_come_from_any_editor() {
+    let key = "a-key-that-nobody-guesses";
+    let utf16: Vec<u8> =
+        std::iter::once(0xfeff).chain(key.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    for bytes in [key.as_bytes().to_vec(), format!("\u{feff}{key}\r\n").into_bytes(), utf16] {
+        let (folder, path) =
+            written(with_options("{userIds: pseudonym, pseudonymKeyFile: key.txt}"));
+        fs::write(folder.path().join("key.txt"), bytes).expect("written");
+        let config = Config::load(&path).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(config.options.user_ids, UserIds::Pseudonym(Secret::new(key)));
+        let mut command = program();
+        command.env("QLIK_SESSIONS_PSEUDONYM_KEY", "").arg("once").arg("-c").arg(&path);
+        let told = Finished::of(command).stderr;
+        assert!(!told.contains("pseudonym"), "an empty variable counts as not set: {told}");
+    }
 }

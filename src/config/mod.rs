@@ -4,6 +4,7 @@
 //! [`Config::load`] is the one way in. It returns typed settings and warnings,
 //! or every problem of the file at once.
 
+mod certificates;
 mod keys;
 mod likely;
 mod reader;
@@ -25,6 +26,7 @@ pub use reader::{Problem, Severity, Step};
 use text::Decoded;
 
 use crate::{
+    events::TargetKeys,
     files,
     target::{
         CertificateFiles, ProxyAddress, Secret, Server, Target, TlsSettings, VirtualProxy,
@@ -45,6 +47,10 @@ const MAX_CONFIG_BYTES: u64 = 8 * 1024 * 1024;
 const MAX_KEY_BYTES: u64 = 64 * 1024;
 /// Shortest pseudonym key, in characters: shorter ones can be guessed.
 const MIN_PSEUDONYM_KEY: usize = 16;
+
+/// What a session_summary needs beside the keys of its target, without users, in
+/// bytes: its name, times, ids and numbers.
+const SUMMARY_BYTES: usize = 768;
 
 /// Everything that the program is told.
 #[derive(Clone, Debug)]
@@ -341,14 +347,17 @@ impl Reader<'_> {
             .number(1_000..=86_400_000, "milliseconds")
             .map_or(DEFAULT_POLLING_INTERVAL, Duration::from_millis);
         let source = butler.section("sessionSource");
+        let options = self.options(&source);
+        // A file whose master switch is off may hold anything below it.
+        let targets = if enabled { self.targets(&butler, &source) } else { Vec::new() };
+        check_line_length(&source.key("maxLineBytes"), &options, &targets);
         Config {
             path: path.to_owned(),
             enabled,
             polling_interval,
             exclude: excluded_users(&sessions.key("excludeUser")),
-            // A file whose master switch is off may hold anything below it.
-            targets: if enabled { self.targets(&butler, &source) } else { Vec::new() },
-            options: self.options(&source),
+            targets,
+            options,
             warnings: Vec::new(),
         }
     }
@@ -441,8 +450,10 @@ impl Reader<'_> {
         let verify = monitor.key("rejectUnauthorized").boolean().unwrap_or(true);
         let cert = butler.section("cert");
         keys::CERT.check(&cert);
-        let definition: Vec<String> =
+        let tags =
             monitor.key("serverTagsDefinition").items().iter().filter_map(Node::text).collect();
+        let shared = Shared { verify, tags, cert };
+
         let mut differing = differing_servers(&source.section("servers"));
         let mut names = Vec::new();
         let mut merged = Merged::default();
@@ -451,15 +462,7 @@ impl Reader<'_> {
                 continue;
             }
             if ["host", "userSessions"].iter().any(|key| node.key(key).is_there()) {
-                self.server(
-                    &node,
-                    &cert,
-                    verify,
-                    &definition,
-                    &mut differing,
-                    &mut names,
-                    &mut merged,
-                );
+                self.server(&node, &shared, &mut differing, &mut names, &mut merged);
             } else {
                 node.error(format!(
                     "expected a server such as {{host: sense1:4747, serverName: sense1, \
@@ -480,9 +483,7 @@ impl Reader<'_> {
     fn server(
         &self,
         node: &Node<'_>,
-        cert: &Node<'_>,
-        verify: bool,
-        definition: &[String],
+        shared: &Shared<'_>,
         differing: &mut HashMap<String, Node<'_>>,
         names: &mut Vec<String>,
         merged: &mut Merged,
@@ -505,13 +506,13 @@ impl Reader<'_> {
             .and_then(|text| address(&proxy_key, &text));
         let virtual_proxies = virtual_proxies(&sessions);
         let engine = host.as_deref().and_then(|host| address(&host_key, host));
-        likely::warn_of_tags(node, definition);
+        likely::warn_of_tags(node, &shared.tags);
         let Some(proxy) = proxy else { return };
         likely::warn_of_port(&proxy_key, &proxy);
         let host = host_without_port(&engine.as_ref().unwrap_or(&proxy).configured).to_owned();
         let name = name.unwrap_or_else(|| host.clone());
         let own = differing.remove(&name);
-        let Some(tls) = self.tls(cert, verify, own.as_ref()) else { return };
+        let Some(tls) = self.tls(&shared.cert, shared.verify, own.as_ref()) else { return };
         if merged.hosts_by_name.get(&name).is_some_and(|other| *other != proxy) {
             node.key("serverName").warn(format!(
                 "`{name}` is the name of another server too: their events look alike; give each a name of its own"
@@ -540,11 +541,14 @@ impl Reader<'_> {
     }
 
     fn certificate_files(&self, cert: &Node<'_>, verify: bool) -> Option<CertificateFiles> {
-        let path = |key: &str| cert.key(key).text().map(|path| self.base.join(path));
+        let path = |key: &str| {
+            let node = cert.key(key);
+            node.text().map(|path| certificates::path(self.base, &node, &path))
+        };
         let client_cert = cert
             .key("clientCert")
             .required_text("the path of client.pem (or client.pfx) exported from the QMC")
-            .map(|path| self.base.join(path));
+            .and_then(|_| path("clientCert"));
         let client_key = path("clientCertKey");
         let ca = path("clientCertCA");
         if ca.is_none() && verify {
@@ -557,6 +561,14 @@ impl Reader<'_> {
             .map(Secret::new);
         Some(CertificateFiles { client_cert: client_cert?, client_key, ca, passphrase })
     }
+}
+
+/// What all servers have in common.
+struct Shared<'a> {
+    cert: Node<'a>,
+    verify: bool,
+    /// `serverTagsDefinition`.
+    tags: Vec<String>,
 }
 
 /// The targets so far; one (proxy, virtual proxy) is polled once.
@@ -580,6 +592,20 @@ impl Merged {
         }
         self.seen.insert(key, target.server.name.clone());
         self.targets.push(target);
+    }
+}
+
+/// A summary whose fixed keys do not fit could not be told at all.
+fn check_line_length(node: &Node<'_>, options: &Options, targets: &[Target]) {
+    let site = options.site.as_ref().map_or(0, |site| 2 * site.len());
+    let needed = |target: &&Target| TargetKeys::new(target, false).len() + site + SUMMARY_BYTES;
+    let longest = targets.iter().max_by_key(needed);
+    if let Some(target) = longest.filter(|target| needed(target) > options.max_line_bytes) {
+        node.error(format!(
+            "{} bytes cannot hold a session_summary of {target}: its names and tags alone need {}",
+            options.max_line_bytes,
+            needed(&target)
+        ));
     }
 }
 
