@@ -688,3 +688,32 @@ fn the_key_of_the_pseudonyms_may_come_from_any_editor() {
         assert!(!told.contains("pseudonym"), "an empty variable counts as not set: {told}");
     }
 }
+
+/// Small files, each with what is to be said of it in its first line.
+#[test]
+fn the_corpus_is_judged_as_it_says() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
+    let mut wrong = Vec::new();
+    for entry in fs::read_dir(folder).expect("the corpus is there") {
+        let path = entry.expect("a file").path();
+        let bytes = fs::read(&path).expect("it is read");
+        let first =
+            String::from_utf8_lossy(bytes.split(|byte| *byte == b'\n').next().unwrap_or_default())
+                .into_owned();
+        let expected = first.trim_start_matches("# ").trim_end();
+        let told: Vec<String> = match Config::load(&path) {
+            Ok(config) if config.warnings.is_empty() => vec!["taken".to_owned()],
+            Ok(config) => {
+                config.warnings.iter().map(|problem| format!("warning in {problem}")).collect()
+            }
+            Err(error) => {
+                error.problems.iter().map(|problem| format!("refused in {problem}")).collect()
+            }
+        };
+        let (place, part) = expected.split_once(": ").unwrap_or((expected, ""));
+        if told.len() != 1 || !told[0].starts_with(place) || !told[0].contains(part) {
+            wrong.push(format!("{}: expected {expected:?}, found {told:#?}", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

@@ -158,6 +158,19 @@ impl Section {
         }
     }
 
+    /// Refuses keys that are nearly one of these, where nothing works without it;
+    /// answers whether there were any.
+    pub fn refuse_misspelt(&self, node: &Node<'_>) -> bool {
+        let mut found = false;
+        for (key, node) in node.entries() {
+            if let Some(name) = most_similar(&key, self.keys, ALIKE_AMONG_FEW) {
+                node.error(format!("is not a known key; did you mean `{name}`?"));
+                found = true;
+            }
+        }
+        found
+    }
+
     fn complain(&self, key: &str, node: &Node<'_>) {
         let here = most_similar(key, self.keys, ALIKE);
         let elsewhere = PLACES

@@ -1,6 +1,6 @@
 //! What is valid and yet hardly meant: warned of, and read as it stands.
 
-use super::reader::{Node, suggestion};
+use super::reader::{Node, Problem, Problems, Severity, Step, suggestion};
 use crate::target::ProxyAddress;
 
 /// Ports on which other services of a Qlik Sense server listen.
@@ -47,6 +47,32 @@ pub fn warn_of_tags(server: &Node<'_>, definition: &[String]) {
     for name in defined {
         if !tags.iter().any(|(tag, _)| tag == name) {
             node.warn(format!("the tag `{name}` of serverTagsDefinition is missing"));
+        }
+    }
+}
+
+/// `clientCertPassphrase: abc #def` is `abc` and a comment.
+pub fn warn_of_cut_passphrases(text: &str, problems: &Problems) {
+    const KEY: &str = "clientCertPassphrase";
+    for (before, line) in text.lines().enumerate() {
+        let Some(value) =
+            line.trim_start().strip_prefix(KEY).and_then(|rest| rest.strip_prefix(':'))
+        else {
+            continue;
+        };
+        let is_quoted = value.trim_start().starts_with(['\'', '"']);
+        let is_cut = value.split_once(" #").is_some_and(|(_, comment)| {
+            comment.starts_with(|c: char| !c.is_whitespace() && c != '#')
+        });
+        if is_cut && !is_quoted {
+            problems.add(Problem {
+                severity: Severity::Warning,
+                path: vec![Step::Key(KEY.to_owned())],
+                line: Some(before + 1),
+                message: "what stands behind # is taken for a comment; if it belongs to the \
+                          passphrase, put the whole in single quotes"
+                    .to_owned(),
+            });
         }
     }
 }

@@ -5,6 +5,7 @@
 //! or every problem of the file at once.
 
 mod certificates;
+mod cures;
 mod keys;
 mod likely;
 mod reader;
@@ -291,6 +292,7 @@ impl Config {
         let problems = Problems::default();
         let config = Reader { base: path.parent().unwrap_or(Path::new("")) }
             .config(path, &Node::root(&document, &problems));
+        likely::warn_of_cut_passphrases(text, &problems);
         let problems = problems.into_sorted();
         if problems.iter().any(|problem| problem.severity == Severity::Error) {
             return Err(ConfigError { path: path.to_owned(), problems });
@@ -333,10 +335,11 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn config(&self, path: &Path, root: &Node<'_>) -> Config {
         let butler = root.section("Butler-SOS");
-        if !butler.is_there() {
+        if butler.is_there() {
+            keys::ROOT.check(root);
+        } else if !keys::ROOT.refuse_misspelt(root) {
             root.error("has no section `Butler-SOS:` at its top level");
         }
-        keys::ROOT.check(root);
         keys::BUTLER_SOS.check(&butler);
         let sessions = butler.section("userSessions");
         keys::USER_SESSIONS.check(&sessions);
@@ -650,7 +653,7 @@ fn attribute_name(item: &Node<'_>) -> Option<String> {
 fn virtual_proxies<'a>(sessions: &Node<'a>) -> Vec<(Node<'a>, VirtualProxy)> {
     let list = sessions.key("virtualProxies");
     let items = list.items();
-    if items.is_empty() {
+    if items.is_empty() && (list.is_absent() || list.is_list()) {
         list.error("is empty; expected a list such as [{virtualProxy: /}, {virtualProxy: /sales}]");
     }
     let mut found = Vec::new();

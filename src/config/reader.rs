@@ -61,6 +61,11 @@ impl fmt::Display for Problem {
 pub struct Problems(RefCell<Vec<Problem>>);
 
 impl Problems {
+    /// One more.
+    pub fn add(&self, problem: Problem) {
+        self.0.borrow_mut().push(problem);
+    }
+
     /// All of them in the order of the file.
     pub fn into_sorted(self) -> Vec<Problem> {
         let mut problems = self.0.into_inner();
@@ -175,7 +180,18 @@ impl<'a> Node<'a> {
 
     /// A text as it is written, also where it looks like a number.
     pub fn text(&self) -> Option<String> {
-        self.secret().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+        let text = self.secret()?.trim().to_owned();
+        if text.contains(char::is_control) {
+            self.error(
+                "holds a control character: in double quotes a backslash begins an escape; use \
+                 single quotes ('C:\\tools') or slashes (C:/tools)",
+            );
+            return None;
+        }
+        if text.starts_with(['“', '”', '„', '‘', '’']) {
+            self.warn("begins with a typographic quote, which is part of the text; use ' or \"");
+        }
+        Some(text).filter(|text| !text.is_empty())
     }
 
     /// A text as it stands, blanks at its ends included.

@@ -11,6 +11,7 @@ use std::{
     sync::Arc,
 };
 
+use super::cures;
 use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 
 /// How many sections and lists may stand within each other.
@@ -111,10 +112,15 @@ impl Mistake {
     }
 }
 
-impl From<ScanError> for Mistake {
-    fn from(error: ScanError) -> Self {
-        Self::new(error.marker().line(), error.info())
-    }
+/// What the parser says, with the cure where it is known.
+fn unreadable(error: &ScanError, text: &str) -> Mistake {
+    let said = error.info();
+    let (line, cure) = cures::cure(text, error.marker().line(), &said);
+    let message = match cure {
+        Some(cure) => format!("{said}: {cure}"),
+        None => said,
+    };
+    Mistake { line, message }
 }
 
 /// Reads a text that holds one document.
@@ -123,7 +129,7 @@ pub fn read(text: &str) -> Result<Place, Mistake> {
     let mut options = Options::default();
     options.simple_key_max_lookahead = MAX_KEY;
     let parser = Parser::with_options(StrInput::new(text), options);
-    let mut loader = Loader { parser, anchors: HashMap::new() };
+    let mut loader = Loader { text, parser, anchors: HashMap::new() };
     let mut document = None;
     loop {
         let (event, line) = loader.next()?;
@@ -144,6 +150,7 @@ pub fn read(text: &str) -> Result<Place, Mistake> {
 }
 
 struct Loader<'t> {
+    text: &'t str,
     parser: Parser<'t, StrInput<'t>>,
     anchors: HashMap<usize, Arc<Value>>,
 }
@@ -153,7 +160,8 @@ impl<'t> Loader<'t> {
         match self.parser.next_event() {
             None => Ok((Event::StreamEnd, 1)),
             Some(event) => {
-                let (event, Span { start, .. }) = event?;
+                let (event, Span { start, .. }) =
+                    event.map_err(|error| unreadable(&error, self.text))?;
                 Ok((event, start.line()))
             }
         }
