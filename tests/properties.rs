@@ -113,6 +113,29 @@ proptest! {
         let _ = Config::parse(Path::new("config.yaml"), &text);
     }
 
+    /// A real file with a piece replaced by something else is read or refused, soon.
+    #[test]
+    fn a_damaged_file_is_read_or_refused(
+        at in any::<prop::sample::Index>(),
+        length in 0_usize..40,
+        piece in prop_oneof!["\\PC{0,6}", "[\t \n:#'\"&*!|>%@{}\\[\\],-]{0,6}"],
+    ) {
+        let mut text = include_str!("fixtures/butler-sos.yaml").to_owned();
+        let begin = at.index(text.len());
+        let end = (begin + length).min(text.len());
+        text.replace_range(begin..end, &piece);
+        let started = std::time::Instant::now();
+        let lines = text.lines().count() + 1;
+        let told = match Config::parse(Path::new("config.yaml"), &text) {
+            Ok(config) => config.warnings,
+            Err(error) => error.problems,
+        };
+        prop_assert!(started.elapsed().as_secs() < 1);
+        for problem in told {
+            prop_assert!(problem.line.is_none_or(|line| (1..=lines).contains(&line)), "{problem}");
+        }
+    }
+
     #[test]
     fn prefixes_are_normalised_once_and_for_all(prefix in "[a-z/.~_ -]{0,12}") {
         let once = VirtualProxy::new(&prefix);
