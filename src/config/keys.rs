@@ -151,8 +151,13 @@ const ALIKE_AMONG_FEW: f64 = 0.7;
 impl Section {
     /// Complains about the keys that do not belong here.
     pub fn check(&self, node: &Node<'_>) {
+        self.check_but(node, &[]);
+    }
+
+    /// The same, but for keys about which all is said already.
+    pub fn check_but(&self, node: &Node<'_>, told: &[&str]) {
         for (key, node) in node.entries() {
-            if !self.keys.contains(&key.as_str()) {
+            if !self.keys.contains(&key.as_str()) && !told.contains(&key.as_str()) {
                 self.complain(&key, &node);
             }
         }

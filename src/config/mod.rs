@@ -452,7 +452,7 @@ impl Reader<'_> {
         let monitor = butler.section("serversToMonitor");
         let verify = monitor.key("rejectUnauthorized").boolean().unwrap_or(true);
         let cert = butler.section("cert");
-        keys::CERT.check(&cert);
+        check_cert(&cert, &monitor);
         let tags =
             monitor.key("serverTagsDefinition").items().iter().filter_map(Node::text).collect();
         let shared = Shared { verify, tags, cert };
@@ -596,6 +596,19 @@ impl Merged {
         self.seen.insert(key, target.server.name.clone());
         self.targets.push(target);
     }
+}
+
+/// Butler SOS's templates had `rejectUnauthorized` here, too, for years, and read
+/// only the other one. Where that one is there, nothing is lost.
+fn check_cert(cert: &Node<'_>, monitor: &Node<'_>) {
+    const OLD: &str = "rejectUnauthorized";
+    let old = cert.key(OLD);
+    if !old.is_there() || monitor.key(OLD).is_absent() {
+        keys::CERT.check(cert);
+        return;
+    }
+    old.warn("is passed over, by Butler SOS too: `serversToMonitor.rejectUnauthorized` decides");
+    keys::CERT.check_but(cert, &[OLD]);
 }
 
 /// A summary whose fixed keys do not fit could not be told at all.
