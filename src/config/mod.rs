@@ -400,7 +400,7 @@ impl Reader<'_> {
                 .boolean()
                 .unwrap_or(default.excluded_users_count),
             user_ids: self.user_ids(source),
-            state_file: source.key("stateFile").text().map(|path| self.base.join(path)),
+            state_file: source.key("stateFile").line_of_text().map(|path| self.base.join(path)),
             max_body_bytes: count("maxBodyBytes", 1_024..=1 << 32, "bytes", default.max_body_bytes),
             max_line_bytes: count("maxLineBytes", 4_096..=1 << 26, "bytes", default.max_line_bytes),
         }
@@ -416,7 +416,7 @@ impl Reader<'_> {
     }
 
     fn pseudonym_key(&self, node: &Node<'_>, file: &Node<'_>) -> UserIds {
-        let key = match (environment_variable(PSEUDONYM_KEY_VARIABLE), file.text()) {
+        let key = match (environment_variable(PSEUDONYM_KEY_VARIABLE), file.line_of_text()) {
             (Some(key), _) => key,
             (None, Some(path)) => match files::read(&self.base.join(path), MAX_KEY_BYTES) {
                 Ok(key) => match text::decode(&key) {
@@ -493,7 +493,7 @@ impl Reader<'_> {
     ) {
         keys::SERVER.check(node);
         let host_key = node.key("host");
-        let host = host_key.text();
+        let host = host_key.line_of_text();
         let name = node.key("serverName").text();
         names.extend(
             name.clone().or_else(|| host.as_deref().map(|h| host_without_port(h).to_owned())),
@@ -506,7 +506,7 @@ impl Reader<'_> {
         let proxy_key = sessions.key("host");
         let proxy = proxy_key
             .required_text("the proxy's address, `name:4243`")
-            .and_then(|text| address(&proxy_key, &text));
+            .and_then(|_| address(&proxy_key, &proxy_key.line_of_text()?));
         let virtual_proxies = virtual_proxies(&sessions);
         let engine = host.as_deref().and_then(|host| address(&host_key, host));
         likely::warn_of_tags(node, &shared.tags);
@@ -546,7 +546,7 @@ impl Reader<'_> {
     fn certificate_files(&self, cert: &Node<'_>, verify: bool) -> Option<CertificateFiles> {
         let path = |key: &str| {
             let node = cert.key(key);
-            node.text().map(|path| certificates::path(self.base, &node, &path))
+            node.line_of_text().map(|path| certificates::path(self.base, &node, &path))
         };
         let client_cert = cert
             .key("clientCert")

@@ -181,6 +181,15 @@ impl<'a> Node<'a> {
     /// A text as it is written, also where it looks like a number.
     pub fn text(&self) -> Option<String> {
         let text = self.secret()?.trim().to_owned();
+        if text.starts_with(['“', '”', '„', '‘', '’']) {
+            self.warn("begins with a typographic quote, which is part of the text; use ' or \"");
+        }
+        Some(text).filter(|text| !text.is_empty())
+    }
+
+    /// The text of a path or an address: `"C:\tools"` holds a tab and no backslash.
+    pub fn line_of_text(&self) -> Option<String> {
+        let text = self.text()?;
         if text.contains(char::is_control) {
             self.error(
                 "holds a control character: in double quotes a backslash begins an escape; use \
@@ -188,10 +197,7 @@ impl<'a> Node<'a> {
             );
             return None;
         }
-        if text.starts_with(['“', '”', '„', '‘', '’']) {
-            self.warn("begins with a typographic quote, which is part of the text; use ' or \"");
-        }
-        Some(text).filter(|text| !text.is_empty())
+        Some(text)
     }
 
     /// A text as it stands, blanks at its ends included.
