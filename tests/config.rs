@@ -83,13 +83,45 @@ fn the_smallest_file_has_the_defaults() {
     assert!(config.options.state_file.is_none());
 }
 
-#[test]
-fn both_files_fit_the_schema_that_is_printed() {
+fn schema() -> jsonschema::Validator {
     let mut command = program();
     command.args(["schema", "config"]);
     let schema: serde_json::Value =
         serde_json::from_str(&Finished::of(command).stdout).expect("JSON");
-    let validator = jsonschema::validator_for(&schema).expect("a schema");
+    jsonschema::validator_for(&schema).expect("a schema")
+}
+
+#[test]
+fn items_of_the_wrong_form_do_not_fit_the_schema_either() {
+    let validator = schema();
+    let fits = |text: &str| {
+        let document: serde_json::Value = serde_yaml::from_str(text).expect("YAML");
+        validator.is_valid(&document)
+    };
+    for item in ["/sales", "{/sales: }", "{virtualproxy: /sales}", "3", "null", "[/sales]", "{}"] {
+        assert!(!fits(&SMALLEST.replace("{virtualProxy: /}", item)), "{item}");
+    }
+    for server in ["sense2:4747", "7", "{sense2: }"] {
+        assert!(!fits(&format!("{SMALLEST}      - {server}\n")), "{server}");
+    }
+    for (users, fit) in [
+        ("[LAB]", false),
+        ("[{directory: LAB}]", false),
+        ("[{directory: 1.10, userId: 0012}]", true),
+        ("[{directory: '', userId: x}]", true),
+    ] {
+        let text = SMALLEST.replace("30000}", &format!("30000, excludeUser: {users}}}"));
+        assert_eq!(fits(&text), fit, "{users}");
+    }
+    for options in ["{attributes: [group], site: Lund, sessionLimit: 10}", "{attributes: true}"] {
+        assert!(fits(&with_options(options)), "{options}");
+    }
+    assert!(!fits(&with_options("{attributes: group}")));
+}
+
+#[test]
+fn both_files_fit_the_schema_that_is_printed() {
+    let validator = schema();
     for text in [SMALLEST, include_str!("fixtures/butler-sos.yaml")] {
         let document: serde_json::Value = serde_yaml::from_str(text).expect("YAML");
         assert!(
