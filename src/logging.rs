@@ -1,7 +1,8 @@
 //! The program's own log, on stderr. It names no user and holds no secret.
 
-use std::io::{self, IsTerminal};
+use std::io;
 
+use anstream::{AutoStream, ColorChoice};
 use clap::ValueEnum;
 use tracing_subscriber::{
     Layer, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt,
@@ -51,9 +52,10 @@ pub fn init(format: LogFormat, level: LogLevel) {
     let own = Targets::new().with_target("qlik_sessions", tracing::Level::from(level));
     let layer = match format {
         LogFormat::Text => fmt::layer()
-            .with_ansi(io::stderr().is_terminal())
+            .with_ansi(AutoStream::choice(&io::stderr()) != ColorChoice::Never)
             .with_target(false)
-            .with_writer(io::stderr)
+            // Has a Windows console understand colours, too.
+            .with_writer(anstream::stderr)
             .boxed(),
         LogFormat::Json => fmt::layer()
             .json()

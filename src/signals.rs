@@ -1,5 +1,7 @@
 //! How the program is told to end: SIGTERM and SIGINT, on Windows Ctrl-C,
-//! Ctrl-Break, and the closing of the console, log-off and shutdown.
+//! Ctrl-Break, and the closing of the console and shutdown. Not log-off: a program
+//! that a service started is told of it whoever logs off, and has to go on. Without
+//! a handler here, Windows' own decides, which does go on there.
 
 use std::io;
 
@@ -32,14 +34,12 @@ pub fn shutdown() -> io::Result<impl Future<Output = &'static str>> {
     let mut interrupt = windows::ctrl_c()?;
     let mut stop = windows::ctrl_break()?;
     let mut close = windows::ctrl_close()?;
-    let mut log_off = windows::ctrl_logoff()?;
     let mut shutdown = windows::ctrl_shutdown()?;
     Ok(async move {
         tokio::select! {
             _ = interrupt.recv() => "Ctrl-C",
             _ = stop.recv() => "Ctrl-Break",
             _ = close.recv() => "the closing of the console",
-            _ = log_off.recv() => "log-off",
             _ = shutdown.recv() => "shutdown",
         }
     })
