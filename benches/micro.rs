@@ -9,10 +9,9 @@ use divan::{Bencher, counter::BytesCount};
 use jiff::Timestamp;
 use qlik_sessions::{
     config::Config,
-    events::{Lines, SessionEvent, SessionKeys, SummaryFacts, TargetEvents, TargetKeys},
+    events::{Lines, SessionEvent, SummaryFacts, TargetEvents, TargetKeys},
     lifecycle::Known,
-    proxy::Receiver,
-    snapshot::{Reader, Rules, Snapshot},
+    snapshot::{Rules, Snapshot},
 };
 
 /// Sessions: a usual site, and a very large one.
@@ -24,23 +23,17 @@ fn main() {
 }
 
 fn read(answer: &str, rules: &Rules) -> Snapshot {
-    read_by(Reader::new(rules), answer)
-}
-
-fn read_after(before: &Snapshot, answer: &str, rules: &Rules) -> Snapshot {
-    read_by(Reader::new(rules).after(before), answer)
-}
-
-fn read_by(mut reader: Reader<'_>, answer: &str) -> Snapshot {
-    reader.piece(answer.as_bytes());
-    reader.finish().expect("it is a list of sessions")
+    Snapshot::read(answer.as_bytes().to_vec(), rules).expect("it is a list of sessions")
 }
 
 fn rules(session_source: &str) -> Rules {
     let text = format!(
         "Butler-SOS:\n  userSessions:\n    enableSessionExtract: true\n  sessionSource:\n    maxLineBytes: {MAX_LINE}\n{session_source}"
     );
-    Rules::new(&Config::parse("config.yaml".as_ref(), &text).expect("these settings are right"))
+    Rules::new(
+        &Config::parse("config.yaml".as_ref(), &text).expect("these settings are right"),
+        None,
+    )
 }
 
 fn keys() -> TargetKeys {
@@ -63,31 +56,22 @@ fn parse_with_attributes(bencher: Bencher, sessions: usize) {
     bencher.counter(BytesCount::new(answer.len())).bench(|| read(&answer, &rules));
 }
 
-/// Reads an answer after one of which nine of ten sessions are still there.
-#[divan::bench(args = SIZES)]
-fn parse_again(bencher: Bencher, sessions: usize) {
-    let rules = rules("");
-    let before = read_after(&Snapshot::default(), &common::answer(0, sessions), &rules);
-    let answer = common::answer(sessions / 10, sessions);
-    bencher.counter(BytesCount::new(answer.len())).bench(|| read_after(&before, &answer, &rules));
-}
-
-/// Compares that answer with the one before.
+/// Compares an answer with the one before, of which nine of ten sessions are
+/// still there.
 #[divan::bench(args = SIZES)]
 fn diff(bencher: Bencher, sessions: usize) {
     let rules = rules("");
-    let empty = Snapshot::default();
+    let before = read(&common::answer(0, sessions), &rules);
+    let after = read(&common::answer(sessions / 10, sessions), &rules);
     bencher
         .with_inputs(|| {
-            let before = read_after(&empty, &common::answer(0, sessions), &rules);
-            let after = read_after(&before, &common::answer(sessions / 10, sessions), &rules);
             let mut known = Known::default();
-            known.update(before, Timestamp::UNIX_EPOCH);
-            (known, after)
+            known.update(&before, Timestamp::UNIX_EPOCH);
+            known
         })
-        .bench_values(|(mut known, after)| {
-            let changes = known.update(after, Timestamp::UNIX_EPOCH);
-            (changes.gone().count(), known)
+        .bench_values(|mut known| {
+            let changes = known.update(&after, Timestamp::UNIX_EPOCH);
+            (changes.ended.len(), known)
         });
 }
 
@@ -96,33 +80,27 @@ fn diff(bencher: Bencher, sessions: usize) {
 fn serialise(bencher: Bencher, sessions: usize) {
     let snapshot = read(&common::answer(0, sessions), &rules(""));
     let keys = keys();
-    let events = || TargetEvents::new(&keys, Timestamp::UNIX_EPOCH);
-    let write = |events: &mut TargetEvents<'_>| {
+    let events = TargetEvents::new(&keys, None, Timestamp::UNIX_EPOCH);
+    let write = || {
         let mut lines = Lines::new(MAX_LINE);
-        for session in snapshot.sessions() {
-            events.session(
-                &mut lines,
-                SessionEvent::Session,
-                SessionKeys::from(session),
-                None,
-                None,
-            );
+        for session in &snapshot.sessions {
+            events.session(&mut lines, SessionEvent::Session, session, None);
         }
         lines.take()
     };
-    let length = write(&mut events()).len();
-    bencher.counter(BytesCount::new(length)).with_inputs(events).bench_refs(write);
+    bencher.counter(BytesCount::new(write().len())).bench(write);
 }
 
-/// Writes the summary: counts people and lists them in order.
+/// Writes the summary: counts users and lists them in order.
 #[divan::bench(args = SIZES)]
 fn summarise(bencher: Bencher, sessions: usize) {
     let snapshot = read(&common::answer(0, sessions), &rules(""));
     let keys = keys();
-    let events = TargetEvents::new(&keys, Timestamp::UNIX_EPOCH);
+    let events = TargetEvents::new(&keys, None, Timestamp::UNIX_EPOCH);
+    let facts = SummaryFacts { users_are_shown: true, ..SummaryFacts::default() };
     bencher.bench(|| {
         let mut lines = Lines::new(MAX_LINE);
-        events.summary(&mut lines, &snapshot, &SummaryFacts::default());
+        events.summary(&mut lines, &snapshot, &facts);
         lines.take()
     });
 }

@@ -14,15 +14,6 @@ pub fn complaint(error: &serde_json::Error) -> String {
     }
 }
 
-/// As [`complaint`], where line and column would mislead.
-pub fn complaint_without_place(error: &serde_json::Error) -> String {
-    let mut words = complaint(error);
-    if let Some(place) = words.rfind(" at line ") {
-        words.truncate(place);
-    }
-    words
-}
-
 #[cfg(test)]
 mod tests {
     use super::complaint;

@@ -33,3 +33,4 @@ pub mod signals;
 pub mod site;
 pub mod snapshot;
 pub mod target;
+pub mod user;

@@ -218,6 +218,46 @@ fn a_server_that_closes_the_connection_at_once_may_be_restarting() {
     refused(&fixture, "connection_reset", &["closed the connection", "restarting"]);
 }
 
+/// Every site's exported client certificate has the name QlikClient.
+#[test]
+fn a_client_certificate_proves_no_server() {
+    let shape = Shape {
+        common_name: "QlikClient".to_owned(),
+        dns_names: vec![],
+        ip_addresses: vec![],
+        ..Shape::default()
+    };
+    for options in ["", "    servers: {sense1: {tlsServerName: QlikClient}}"] {
+        let fixture = site(&shape, "localhost", options);
+        let run = fixture.once();
+        let events = run.events();
+        let error = of_kind(&events, "poll_error")[0];
+        assert_eq!(error["category"], "certificate_error", "{error}");
+        assert!(!error["hint"].as_str().expect("a hint").contains("tlsServerName"), "{error}");
+        assert!(error["message"].as_str().expect("a text").contains("for clients"), "{error}");
+    }
+}
+
+/// One server's missing file is that server's failure, and no other's.
+#[test]
+fn a_missing_certificate_file_fails_one_server_alone() {
+    let fixture = Fixture::new(
+        &[("sense1", &["/"]), ("sense2", &["/"])],
+        "    servers: {sense2: {cert: {clientCert: none.pem, clientCertKey: none_key.pem, clientCertCA: root.pem}}}",
+    );
+    let run = fixture.once();
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    let events = run.events();
+    assert_eq!(of_kind(&events, "session_summary").len(), 1);
+    let error = of_kind(&events, "poll_error")[0];
+    assert_eq!(
+        (&error["server_name"], &error["category"]),
+        (&"sense2".into(), &"certificate_error".into())
+    );
+    assert!(error["message"].as_str().expect("a text").contains("none.pem"), "{error}");
+    assert!(error["hint"].is_string(), "{error}");
+}
+
 #[test]
 fn check_finds_one_node_under_two_names_and_users_at_the_limit() {
     let site = Site::start(&[("sense1", &["/"]), ("sense2", &["/"])]).expect("the site starts");
@@ -236,11 +276,15 @@ fn check_finds_one_node_under_two_names_and_users_at_the_limit() {
     let check = Finished::of(fixture.command("check"));
     assert_eq!(check.code, Some(0), "warnings are no failures: {}", check.stdout);
     assert!(
-        check.stdout.contains("sense1 and sense2 tell the same 2 sessions"),
+        check.stdout.contains("sense1 and sense2 show the same 2 sessions"),
         "{}",
         check.stdout
     );
-    assert!(check.stdout.contains("LAB\\busy holds 5 sessions on sense1"), "{}", check.stdout);
+    assert!(
+        check.stdout.contains("1 user is at the limit of 5 parallel sessions: LAB\\busy"),
+        "{}",
+        check.stdout
+    );
     assert!(!check.stdout.contains('\u{1b}'), "no colour where there is no terminal");
     let mut json = fixture.command("check");
     json.args(["--output", "json"]);

@@ -117,9 +117,56 @@ fn a_reader_that_never_reads_does_not_keep_it_for_ever() {
         let mut child = spawn(&fixture, command);
         thread::sleep(Duration::from_secs(2));
         terminate(&child);
-        assert_eq!(wait_for_end(&mut child), Some(0), "{command}");
+        assert_eq!(wait_for_end(&mut child), Some(1), "{command}: lines are lost");
+        let mut stderr = String::new();
+        child.stderr.take().expect("a pipe").read_to_string(&mut stderr).expect("UTF-8");
+        assert!(stderr.contains("lines that waited there are lost"), "{stderr}");
         assert_whole_lines(child.stdout.take().expect("a pipe"));
     }
+}
+
+/// The grace is for a program that was told to end, not for a slow reader.
+#[test]
+fn once_waits_for_a_slow_reader() {
+    let fixture = Fixture::new(&[("sense1", &["/"])], "");
+    fixture.site.set_sessions("sense1", "/", &sessions(9_000));
+    let mut child = spawn(&fixture, "once");
+    thread::sleep(Duration::from_secs(7));
+    let mut text = String::new();
+    child.stdout.take().expect("a pipe").read_to_string(&mut text).expect("UTF-8");
+    assert_eq!(wait_for_end(&mut child), Some(0));
+    assert_eq!(events(&text).len(), 9_002);
+}
+
+/// Node.js and others make both ends of a pipe non-blocking.
+#[test]
+fn a_stdout_that_does_not_block_is_waited_for() {
+    let fixture = Fixture::new(&[("sense1", &["/"])], "");
+    fixture.site.set_sessions("sense1", "/", &sessions(9_000));
+    let (mut reader, writer) = std::io::pipe().expect("a pipe");
+    rustix::io::ioctl_fionbio(&writer, true).expect("it is made non-blocking");
+    let mut child = fixture
+        .command("once")
+        .stdout(Stdio::from(writer))
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    thread::sleep(Duration::from_secs(2));
+    let mut text = String::new();
+    reader.read_to_string(&mut text).expect("UTF-8");
+    assert_eq!(wait_for_end(&mut child), Some(0));
+    assert_eq!(events(&text).len(), 9_002);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_an_error() {
+    let fixture = Fixture::new(&[("sense1", &["/"])], "");
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("Linux has it");
+    let run = fixture.command("once").stdout(full).output().expect("it runs");
+    assert_eq!(run.status.code(), Some(1));
+    let stderr = String::from_utf8_lossy(&run.stderr);
+    assert!(stderr.contains("stdout cannot be written"), "{stderr}");
 }
 
 /// Also one that is killed while it writes leaves no half line in the pipe.

@@ -174,6 +174,73 @@ fn a_second_program_on_the_same_state_file_refuses() {
     assert_eq!(fixture.once().code, Some(0));
 }
 
+/// It is the state file itself that is locked, also when it is written anew.
+#[test]
+fn a_deleted_lock_file_lets_no_second_program_in() {
+    let fixture = Fixture::new(&[("sense1", &["/"])], STATE);
+    let mut stream = fixture.stream();
+    stream.poll();
+    stream.poll();
+    for entry in fs::read_dir(fixture.folder.path()).expect("the folder is there") {
+        let path = entry.expect("an entry").path();
+        if path.to_string_lossy().ends_with(".lock") {
+            fs::remove_file(path).expect("removed");
+        }
+    }
+    assert_eq!(fixture.once().code, Some(78));
+}
+
+#[test]
+fn a_session_that_stands_twice_in_an_answer_is_one_and_does_not_end() {
+    let fixture = Fixture::new(&[("sense1", &["/"])], STATE);
+    fixture.site.set_sessions("sense1", "/", &named_sessions(&["s1", "s2", "s1"]));
+    for _ in 0..3 {
+        let events = fixture.once().events();
+        assert_eq!(started_and_ended(&events), (vec![], vec![]));
+        assert_eq!(of_kind(&events, "session_summary")[0]["session_count"], 2);
+        assert_eq!(of_kind(&events, "session").len(), 2);
+    }
+    fixture.site.set_sessions("sense1", "/", &named_sessions(&["s2"]));
+    assert_eq!(started_and_ended(&fixture.once().events()), (vec![], vec!["s1".to_owned()]));
+}
+
+/// Who is excluded from now on did not leave, and who no longer is did not come.
+#[test]
+fn changed_exclusions_start_and_end_nobody() {
+    let fixture = Fixture::new(&[("sense1", &["/"])], STATE);
+    fixture.site.set_sessions("sense1", "/", &named_sessions(&["s1", "s2"]));
+    fixture.once();
+    fixture.edit("excludeUser: null", "excludeUser: [{directory: LAB, userId: u1}]");
+    let events = fixture.once().events();
+    assert_eq!(started_and_ended(&events), (vec![], vec![]));
+    assert_eq!(of_kind(&events, "session_summary")[0]["excluded_session_count"], 1);
+    fixture.edit("excludeUser: [{directory: LAB, userId: u1}]", "excludeUser: null");
+    let events = fixture.once().events();
+    assert_eq!(started_and_ended(&events), (vec![], vec![]));
+    let back = of_kind(&events, "session").into_iter().find(|event| event["session_id"] == "s1");
+    assert_eq!(back.expect("s1")["first_seen_at_baseline"], true, "its start is not known");
+    fixture.site.set_sessions("sense1", "/", &[]);
+    assert_eq!(started_and_ended(&fixture.once().events()).1.len(), 2);
+}
+
+/// The state file of the version before is read: no end is lost by an upgrade.
+#[test]
+fn the_state_of_the_version_before_is_read() {
+    let fixture = Fixture::new(&[("sense1", &["/"])], STATE);
+    fixture.site.set_sessions("sense1", "/", &named_sessions(&["s1"]));
+    fixture.once();
+    let state = fs::read_to_string(fixture.path("state.json")).expect("the state file is there");
+    let target = state.split("\"target\":\"").nth(1).and_then(|rest| rest.split('"').next());
+    let before = format!(
+        r#"{{"format":"qlik-sessions state","version":1,"user_ids":"plain","targets":[{{"target":"{}","last_poll":1790000000000,"consecutive_failures":0,"sessions":[["s1","LAB","u1",1790000000000],["s2","LAB","u2",1790000000000]]}}]}}"#,
+        target.expect("there is a target")
+    );
+    fs::write(fixture.path("state.json"), before).expect("written");
+    let run = fixture.once();
+    assert_eq!(started_and_ended(&run.events()), (vec![], vec!["s2".to_owned()]), "{}", run.stderr);
+    assert_eq!(of_kind(&run.events(), "session")[0]["first_seen"], "2026-09-21T14:13:20.000Z");
+}
+
 /// What cannot be saved is said; nobody loses sight of who is connected for it.
 #[test]
 fn a_state_file_that_cannot_be_written_stops_no_events() {

@@ -147,7 +147,7 @@ fn one_bad_target_delays_and_spoils_no_other() {
 
 #[test]
 fn each_fault_has_its_category() {
-    let fixture = Fixture::new(&[("sense1", &["/"])], "    timeout: 300\n    maxBodyBytes: 100000");
+    let fixture = Fixture::new(&[("sense1", &["/"])], "    timeout: 700\n    maxBodyBytes: 100000");
     fixture.site.set_sessions("sense1", "/", &sessions(10));
     for (fault, category) in [
         (Fault::LoginPage, "login_page"),
@@ -237,6 +237,93 @@ fn a_server_that_is_down_is_not_asked_for_each_virtual_proxy() {
     stream.poll_until(|poll| of_kind(poll, "session_summary").len() == 20);
 }
 
+/// Servers that accept and stay silent keep no healthy one from its turn.
+#[test]
+fn servers_that_hang_starve_no_other() {
+    let silent: Vec<std::net::TcpListener> =
+        (0..8).map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
+    let fixture = Fixture::new(&[("sense1", &["/"])], "");
+    fixture.configure(Duration::from_secs(2), "");
+    fixture.site.set_sessions("sense1", "/", &sessions(2));
+    let servers: String = silent
+        .iter()
+        .enumerate()
+        .map(|(n, listener)| {
+            let address = listener.local_addr().expect("an address");
+            format!("      - {{host: hung{n}, userSessions: {{enable: true, host: \"{address}\", virtualProxies: [{{virtualProxy: /a}}, {{virtualProxy: /b}}, {{virtualProxy: /c}}, {{virtualProxy: /d}}]}}}}\n")
+        })
+        .collect();
+    fixture.edit("    servers:\n", &format!("    servers:\n{servers}"));
+    let mut stream = fixture.stream();
+    for _ in 0..3 {
+        let poll = stream.poll();
+        assert_eq!(of_kind(&poll, "session_summary").len(), 1, "the healthy one answers");
+        let errors = of_kind(&poll, "poll_error");
+        assert_eq!(errors.len(), 32);
+        for error in errors {
+            let message = error["message"].as_str().expect("a text");
+            assert!(!message.contains("within 0s"), "{message}");
+        }
+    }
+}
+
+/// A server that closes all kept connections at once says nothing about itself.
+#[test]
+fn kept_connections_that_are_gone_are_no_failures() {
+    let prefixes = ["/a", "/b", "/c", "/d"];
+    let fixture = Fixture::new(&[("sense1", &prefixes)], "");
+    let mut stream = fixture.stream();
+    for _ in 0..3 {
+        let poll = stream.poll();
+        assert_eq!(of_kind(&poll, "poll_error").len(), 0, "{poll:#?}");
+        fixture.site.stop("sense1");
+        fixture.site.restart("sense1");
+    }
+}
+
+#[test]
+fn a_site_has_its_name_on_every_event_and_in_every_id() {
+    let fixture = Fixture::new(&[("sense1", &["/"])], "    site: berlin");
+    fixture.site.set_sessions("sense1", "/", &sessions(2));
+    let named = fixture.once().events();
+    assert_valid(&named);
+    assert!(named.iter().all(|event| event["site"] == "berlin"));
+    let transform = |site: bool| {
+        let mut transform = program();
+        transform.args(["transform", "--timestamp", "2026-11-23T17:34:00.713Z"]);
+        if site {
+            transform.arg("-c").arg(&fixture.config);
+        }
+        let answer = serde_json::to_vec(&sessions(2)).expect("JSON");
+        let run = Finished::with_stdin(transform, &answer);
+        assert!(!run.stderr.contains("poll"), "{}", run.stderr);
+        run.events().iter().map(|event| event["event_id"].to_string()).collect::<Vec<_>>()
+    };
+    assert!(transform(true).iter().zip(transform(false)).all(|(with, without)| *with != without));
+}
+
+#[test]
+fn users_at_the_session_limit_are_named_over_the_whole_site() {
+    let fixture = Fixture::new(&[("sense1", &["/", "/sales"])], "    sessionLimit: 3");
+    let held = |ids: &[&str], user: &str| -> Vec<SimulatedSession> {
+        ids.iter().map(|id| SimulatedSession::new(id, "LAB", user)).collect()
+    };
+    fixture.site.set_sessions("sense1", "/", &held(&["s1", "s2"], "goran"));
+    fixture.site.set_sessions("sense1", "/sales", &held(&["s3"], "Goran"));
+    let events = fixture.once().events();
+    assert_valid(&events);
+    let site = events.last().expect("a site_summary");
+    assert_eq!((&site["user_count"], &site["users_at_session_limit"]), (&json!(1), &json!(1)));
+    assert_eq!(site["users_at_limit"], json!(["LAB\\goran"]));
+    let who = Finished::of(fixture.command("who"));
+    assert!(who.stdout.contains("LAB\\goran: 3 sessions"), "{}", who.stdout);
+    fixture.configure(Duration::from_secs(1), "    sessionLimit: 3\n    userIds: omit");
+    let events = fixture.once().events();
+    let site = events.last().expect("a site_summary");
+    assert_eq!(site["users_at_session_limit"], 1);
+    assert!(site.get("users_at_limit").is_none());
+}
+
 #[test]
 fn failures_in_a_row_are_counted_and_logged_once() {
     let fixture = Fixture::new(&[("sense1", &["/"])], "");
@@ -303,12 +390,39 @@ fn half_a_surrogate_pair_spoils_only_itself() {
     assert_eq!(users, ["cut\u{fffd}", "😀"]);
 }
 
+/// A session without a name is still a session; one that stands twice is one.
+#[test]
+fn what_is_missing_in_a_session_is_left_out_and_the_session_counts() {
+    let fixture = Fixture::new(&[("sense1", &["/"])], "");
+    let body = r#"[
+        {"UserDirectory":"LAB","UserId":null,"SessionId":"s1"},
+        {"UserDirectory":null,"UserId":"b","SessionId":"s2"},
+        {"UserDirectory":7,"UserId":4711,"SessionId":"s3"},
+        {"UserDirectory":"LAB","UserId":"c","SessionId":null},
+        {"UserDirectory":"lab","UserId":"C","SessionId":"s5"},
+        {"UserDirectory":"lab","UserId":"C","SessionId":"s5"}]"#;
+    fixture.site.set_body("sense1", "/", body.as_bytes().to_vec());
+    let run = fixture.once();
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let events = run.events();
+    assert_valid(&events);
+    let summary = of_kind(&events, "session_summary")[0];
+    assert_eq!(summary["session_count"], 5);
+    assert_eq!(summary["users"], json!(["7\\4711", "LAB\\c", "\\b"]), "the first spelling");
+    assert_eq!(summary["user_count"], 3);
+    let sessions = of_kind(&events, "session");
+    assert_eq!(sessions.len(), 5);
+    assert!(sessions[0].get("user_id").is_none() && sessions[0].get("user").is_none());
+    assert_eq!(sessions[4]["user"], "lab\\C", "its own spelling");
+    assert_eq!(run.stderr.matches("3 of 5 sessions have no text").count(), 1, "{}", run.stderr);
+}
+
 #[test]
 fn an_entry_that_is_no_session_spoils_the_count_and_so_the_answer() {
     let fixture = Fixture::new(&[("sense1", &["/"])], "");
     for body in [
         r#"[{"UserDirectory":"LAB","UserId":"u"}]"#,
-        r#"[{"UserDirectory":"LAB","UserId":null,"SessionId":"s"}]"#,
+        r#"[{"UserDirectory":"LAB","UserId":["u"],"SessionId":"s"}]"#,
         r#"["s"]"#,
         "[[]]",
         r#"[{"UserDirectory":"LAB","UserId":"u","SessionId":"s"}] trailing"#,

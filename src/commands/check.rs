@@ -10,22 +10,24 @@ mod steps;
 use std::{collections::HashMap, sync::Arc};
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use self::report::{Finding, Report, Step};
 use super::{CommandError, Exit, counted, nothing_to_poll, printable, runtime};
 use crate::{
     cli::CheckArgs,
     config::{Config, Problem, Severity},
+    poll::client_settings,
     proxy::{
-        ClientSettings, Credentials, ProxyClient,
+        Credentials, Deadline, ProxyClient,
         tls::{CertificateFacts, FileProblem, key_that_everyone_may_read},
     },
-    snapshot::{Reader, Rules, Snapshot},
+    snapshot::{DistinctUsers, Rules, Snapshot, sorted_names},
     target::{Server, Target},
 };
 
-/// Qlik Sense lets a user hold so many sessions in parallel, and refuses the next.
-const SESSIONS_PER_USER: usize = 5;
+/// How many users at the session limit are named.
+const SHOWN_NAMES: usize = 5;
 /// From how many days before its end on a certificate is warned of.
 const EXPIRY_WARNING_DAYS: i64 = 30;
 
@@ -150,7 +152,7 @@ async fn check_servers(
     credentials: &Credentials,
     report: &mut Report,
 ) -> Result<(), CommandError> {
-    let mut crowd = Crowd::default();
+    let mut site = SiteSurvey::default();
     for server in config.servers() {
         report.heading(&format!("{} ({})", server.name, server.proxy.configured))?;
         if !server.tls.verify {
@@ -166,14 +168,14 @@ async fn check_servers(
             config.targets.iter().filter(|target| Arc::ptr_eq(&target.server, server)).collect();
         let certificates = credentials.get(&server.tls.files);
         if steps::connect(server, certificates, config.options.timeout, report).await? {
-            check_targets(config, server, credentials, &targets, &mut crowd, report).await?;
+            check_targets(config, server, credentials, &targets, &mut site, report).await?;
         }
     }
-    if crowd.targets == 0 {
+    if site.targets == 0 {
         return Ok(());
     }
     report.heading("The site as a whole")?;
-    crowd.report(report)
+    site.report(config.options.session_limit, report)
 }
 
 /// The last step: HTTP, one virtual proxy after another.
@@ -182,27 +184,24 @@ async fn check_targets(
     server: &Arc<Server>,
     credentials: &Credentials,
     targets: &[&Target],
-    crowd: &mut Crowd,
+    site: &mut SiteSurvey,
     report: &mut Report,
 ) -> Result<(), CommandError> {
-    let settings = ClientSettings {
-        timeout: config.options.timeout,
-        max_body_bytes: config.options.max_body_bytes,
-        keep_idle: config.options.timeout,
-    };
+    let request = config.options.timeout;
+    let settings = client_settings(config, request);
     let client = match ProxyClient::new(Arc::clone(server), credentials, settings) {
         Ok(client) => client,
         Err(problem) => return Ok(report.add(unusable(problem))?),
     };
-    let rules = Rules::new(config);
+    let rules = Rules::new(config, None);
     for target in targets {
-        let deadline = tokio::time::Instant::now() + config.options.timeout;
-        let mut reader = Reader::new(&rules);
-        let answer = client.sessions(&target.virtual_proxy, deadline, &mut reader).await;
-        let read = answer.and_then(|()| {
-            let snapshot = reader.finish()?;
-            crowd.add(target, &snapshot);
-            Ok((snapshot.len(), snapshot.excluded_session_count))
+        let deadline = Deadline { poll_ends: Instant::now() + request, request };
+        let answer = client.sessions(&target.virtual_proxy, deadline).await;
+        let read = answer.and_then(|body| {
+            let snapshot = Snapshot::read(body, &rules)?;
+            let counts = (snapshot.sessions.len(), snapshot.excluded_session_count);
+            site.add(target, snapshot);
+            Ok(counts)
         });
         let finding = match read {
             Ok((sessions, 0)) => Finding::ok(Step::Http, counted(sessions, "session", "sessions")),
@@ -222,62 +221,70 @@ async fn check_targets(
 
 /// Who was seen where, to find what no single target shows.
 #[derive(Default)]
-struct Crowd {
+struct SiteSurvey {
     /// The server on which a session was seen first.
     sessions: HashMap<String, String>,
     /// Two servers with the same sessions, and how many.
     shared: HashMap<[String; 2], usize>,
-    /// Sessions of one user on one server.
-    held: HashMap<(String, String), usize>,
+    users: DistinctUsers,
+    session_count: usize,
     targets: usize,
 }
 
-impl Crowd {
-    fn add(&mut self, target: &Target, snapshot: &Snapshot) {
+impl SiteSurvey {
+    fn add(&mut self, target: &Target, snapshot: Snapshot) {
         self.targets += 1;
+        self.session_count += snapshot.sessions.len();
         let server = &target.server.name;
-        for session in snapshot.sessions() {
-            let first = self
-                .sessions
-                .entry(session.session_id.to_owned())
-                .or_insert_with(|| server.clone());
+        for session_id in snapshot.sessions.into_iter().filter_map(|session| session.session_id) {
+            let first = self.sessions.entry(session_id).or_insert_with(|| server.clone());
             if first != server {
                 *self.shared.entry([first.clone(), server.clone()]).or_default() += 1;
             }
-            if let Some(user_id) = session.user_id {
-                let user = format!("{}\\{user_id}", session.user_directory);
-                *self.held.entry((server.clone(), user)).or_default() += 1;
-            }
         }
+        self.users.extend(snapshot.users);
     }
 
-    fn report(&self, report: &mut Report) -> Result<(), CommandError> {
+    fn report(&self, session_limit: usize, report: &mut Report) -> Result<(), CommandError> {
         for ([first, second], count) in &self.shared {
             report.add(
-                Finding::warning(Step::Site, format!("{first} and {second} tell the same {}", counted(*count, "session", "sessions")))
+                Finding::warning(Step::Site, format!("{first} and {second} show the same {}", counted(*count, "session", "sessions")))
                     .hint("are they one node under two names, or a load balancer in front of one? Poll each node once, or sessions count twice"),
             )?;
         }
-        let mut at_limit: Vec<_> =
-            self.held.iter().filter(|(_, count)| **count >= SESSIONS_PER_USER).collect();
-        at_limit.sort();
-        for ((server, user), count) in at_limit {
+        let at_limit = self.users.at_limit(session_limit).count();
+        if at_limit > 0 {
             report.add(
                 Finding::warning(
                     Step::Site,
-                    format!("{} holds {count} sessions on {server}", printable(user)),
+                    format!(
+                        "{} at the limit of {session_limit} parallel sessions{}",
+                        counted(at_limit, "user is", "users are"),
+                        self.names_at_limit(session_limit)
+                    ),
                 )
-                .hint(format!(
-                    "Qlik Sense allows {SESSIONS_PER_USER} in parallel and refuses the next log-in"
-                )),
+                .hint("Qlik Sense refuses their next log-on; `qlik-sessions who` shows where their sessions are"),
             )?;
         }
         let text = format!(
-            "{} seen on {}",
-            counted(self.sessions.len(), "session", "sessions"),
+            "{} of {} on {}",
+            counted(self.session_count, "session", "sessions"),
+            counted(self.users.len(), "distinct user", "distinct users"),
             counted(self.targets, "virtual proxy", "virtual proxies")
         );
         report.add(Finding::ok(Step::Site, text))?;
         Ok(())
+    }
+
+    /// `: LAB\goran, LAB\maria and 38 others`.
+    fn names_at_limit(&self, session_limit: usize) -> String {
+        let names = sorted_names(self.users.at_limit(session_limit));
+        let shown = names.len().min(SHOWN_NAMES);
+        let list: Vec<String> = names[..shown].iter().map(|name| printable(name)).collect();
+        match (shown, names.len() - shown) {
+            (0, _) => String::new(),
+            (_, 0) => format!(": {}", list.join(", ")),
+            (_, more) => format!(": {} and {}", list.join(", "), counted(more, "other", "others")),
+        }
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     cli::{Cli, Command},
     config::{Config, ConfigError},
     logging,
-    output::{Closed, Output},
+    output::{Closed, Output, is_closed},
     poll::StartError,
 };
 
@@ -82,7 +82,7 @@ pub fn run(cli: Cli) -> Exit {
     match result {
         Ok(exit) => exit,
         Err(CommandError::Closed(Closed)) => Exit::Done,
-        Err(CommandError::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
+        Err(CommandError::Io(error)) if is_closed(&error) => Exit::Done,
         Err(error) => {
             tracing::error!("{error}");
             match error {
@@ -94,12 +94,18 @@ pub fn run(cli: Cli) -> Exit {
     }
 }
 
-/// Reads the configuration and tells its warnings.
-fn load(path: &Path) -> Result<Config, CommandError> {
+/// Reads the configuration and logs its warnings.
+fn read_config(path: &Path) -> Result<Config, CommandError> {
     let config = Config::load(path)?;
     for warning in &config.warnings {
         tracing::warn!("{}: {warning}", path.display());
     }
+    Ok(config)
+}
+
+/// Reads the configuration for polling, and logs what is worth a look.
+fn load(path: &Path) -> Result<Config, CommandError> {
+    let config = read_config(path)?;
     for server in config.servers().filter(|server| !server.tls.verify) {
         tracing::warn!(
             "the certificate of {} is NOT CHECKED (rejectUnauthorized: false): anybody between here and there can read and change what it answers",
@@ -126,16 +132,28 @@ fn runtime() -> io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-/// Waits for the reader to take what is in the queue, but not for ever.
-async fn drain(output: &Output) -> Result<(), CommandError> {
-    if tokio::time::timeout(GRACE, output.flushed()).await.is_err() {
-        tracing::warn!("nobody reads stdout; what was left in the queue is lost");
+/// Ends a program that was told to: its reader may still take what is in the
+/// queue, but not for ever.
+async fn end(output: &Output, signal: &str) -> Result<Exit, CommandError> {
+    tracing::info!("{signal}: ending");
+    match tokio::time::timeout(GRACE, output.flushed()).await {
+        Ok(Ok(())) => Ok(Exit::Done),
+        Ok(Err(Closed)) => closed(output),
+        Err(_) => {
+            tracing::error!("nobody reads stdout; lines that waited there are lost");
+            Ok(Exit::Failed)
+        }
     }
+}
+
+/// Ends a program whose stdout takes no more: a reader that left wants no more,
+/// anything else is an error.
+fn closed(output: &Output) -> Result<Exit, CommandError> {
     match output.error() {
         Some(error) => {
             Err(io::Error::new(error.kind(), format!("stdout cannot be written: {error}")).into())
         }
-        None => Ok(()),
+        None => Ok(Exit::Done),
     }
 }
 

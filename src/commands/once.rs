@@ -2,8 +2,12 @@
 
 use std::path::Path;
 
-use super::{CommandError, Exit, drain, load, runtime};
-use crate::{output::Output, poll::Poller, signals};
+use super::{CommandError, Exit, closed, end, load, runtime};
+use crate::{
+    output::{Closed, Output},
+    poll::Poller,
+    signals,
+};
 
 pub fn run(path: &Path) -> Result<Exit, CommandError> {
     let config = load(path)?;
@@ -15,19 +19,25 @@ pub fn run(path: &Path) -> Result<Exit, CommandError> {
     let result = runtime.block_on(async {
         let output = Output::stdout()?;
         let shutdown = signals::shutdown()?;
+        tokio::pin!(shutdown);
         let report = tokio::select! {
-            report = poller.poll(&output, 0) => Some(report),
-            () = output.closed() => None,
-            signal = shutdown => {
-                tracing::info!("{signal}: ending");
-                None
-            }
+            report = poller.poll(&output, 0) => match report {
+                Ok(report) => report,
+                Err(Closed) => return closed(&output),
+            },
+            () = output.closed() => return closed(&output),
+            signal = &mut shutdown => return end(&output, signal).await,
         };
-        drain(&output).await?;
-        Ok(match report.transpose()? {
-            Some(report) if report.targets_failed > 0 || !report.saved => Exit::Failed,
-            _ => Exit::Done,
-        })
+        // As long as there is a reader, it gets every line.
+        tokio::select! {
+            written = output.flushed() => {
+                if written.is_err() {
+                    return closed(&output);
+                }
+            }
+            signal = shutdown => return end(&output, signal).await,
+        }
+        Ok(if report.targets_failed > 0 || !report.saved { Exit::Failed } else { Exit::Done })
     });
     // A name that is still being resolved must not keep the program.
     runtime.shutdown_background();

@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, path::Path};
 
-use super::{CommandError, Exit, counted, drain, load, runtime};
+use super::{CommandError, Exit, closed, counted, end, load, runtime};
 use crate::{
     config::Config,
     output::{Closed, Output},
@@ -26,17 +26,11 @@ pub fn stream(config: &Config) -> Result<Exit, CommandError> {
             counted(config.targets.len(), "target", "targets"),
             humantime::format_duration(config.polling_interval)
         );
-        let result = tokio::select! {
-            Err(error) = poll_for_ever(config, &mut poller, &output) => Err(error),
-            () = output.closed() => Ok(()),
-            signal = shutdown => {
-                tracing::info!("{signal}: ending");
-                Ok(())
-            }
-        };
-        drain(&output).await?;
-        result?;
-        Ok(Exit::Done)
+        tokio::select! {
+            Err(Closed) = poll_for_ever(config, &mut poller, &output) => closed(&output),
+            () = output.closed() => closed(&output),
+            signal = shutdown => end(&output, signal).await,
+        }
     });
     runtime.shutdown_background();
     result

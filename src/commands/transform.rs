@@ -7,33 +7,41 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{CommandError, Exit, load};
+use super::{CommandError, Exit, read_config};
 use crate::{
     cli::TransformArgs,
-    config::{Config, SessionDetails},
-    events::{Lines, SessionEvent, SessionKeys, SummaryFacts, TargetEvents, TargetKeys},
-    output::CHUNK_BYTES,
-    proxy::{Category, Failure, Receiver},
-    snapshot::{Reader, Rules, Snapshot},
+    config::{self, Config, SessionDetails},
+    events::{Lines, SessionEvent, SummaryFacts, TargetEvents, TargetKeys},
+    output::{CHUNK_BYTES, PatientStdout},
+    proxy::{Category, Failure},
+    snapshot::{Rules, Snapshot},
     target::VirtualProxy,
 };
 
-/// How much of stdin is read at once.
-const PIECE_BYTES: usize = 64 * 1024;
-
 pub fn run(args: &TransformArgs) -> Result<Exit, CommandError> {
     let config = match &args.config {
-        Some(path) => load(path)?,
+        Some(path) => read_config(path)?,
         None => Config::empty(Path::new("")),
     };
     let virtual_proxy = VirtualProxy::new(&args.virtual_proxy);
     let keys = TargetKeys::named(&args.server_name, virtual_proxy.as_str());
-    let mut events = TargetEvents::new(&keys, args.timestamp.unwrap_or_else(Timestamp::now));
+    let timestamp = args.timestamp.unwrap_or_else(Timestamp::now);
+    let events = TargetEvents::new(&keys, config.options.site.as_deref(), timestamp);
     let mut lines = Lines::new(config.options.max_line_bytes);
-    let mut stdout = io::stdout().lock();
-    match read_stdin(&config) {
+    let mut stdout = PatientStdout::new();
+    let rules = Rules::new(&config, None);
+    let answer = read_stdin(&config).and_then(|body| Snapshot::read(body, &rules));
+    match answer.map_err(for_a_file) {
         Ok(snapshot) => {
-            write_events(&mut events, &snapshot, &config, &mut lines, &mut stdout)?;
+            let facts = SummaryFacts {
+                users_are_shown: rules.names().are_shown(),
+                ..SummaryFacts::default()
+            };
+            events.summary(&mut lines, &snapshot, &facts);
+            if config.options.session_details == SessionDetails::Snapshot {
+                write_sessions(&events, &snapshot, &mut lines, &mut stdout)?;
+            }
+            stdout.write_all(&lines.take())?;
             Ok(Exit::Done)
         }
         Err(failure) => {
@@ -45,64 +53,53 @@ pub fn run(args: &TransformArgs) -> Result<Exit, CommandError> {
     }
 }
 
-fn read_stdin(config: &Config) -> Result<Snapshot, Failure> {
-    let (rules, limit) = (Rules::new(config), config.options.max_body_bytes);
-    let mut reader = Reader::new(&rules);
-    let mut stdin = io::stdin().lock();
-    let (mut piece, mut read) = (vec![0; PIECE_BYTES], 0);
-    loop {
-        let length = match stdin.read(&mut piece) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            length => length.map_err(|error| {
-                Failure::new(Category::Unknown, format!("stdin cannot be read: {error}"))
-            })?,
-        };
-        if length == 0 {
-            return reader.finish();
-        }
-        read += length;
-        if read > limit {
-            return Err(Failure::new(
-                Category::BodyTooLarge,
-                format!("stdin holds more than {limit} bytes"),
-            )
-            .hint("raise `sessionSource.maxBodyBytes` in a configuration given with --config"));
-        }
-        reader.piece(&piece[..length]);
+/// UTF-8, or UTF-16 with a byte order mark, as PowerShell's `>` writes it.
+fn read_stdin(config: &Config) -> Result<Vec<u8>, Failure> {
+    let limit = config.options.max_body_bytes;
+    let mut body = Vec::new();
+    io::stdin().lock().take(limit as u64 + 1).read_to_end(&mut body).map_err(|error| {
+        Failure::new(Category::Unknown, format!("stdin cannot be read: {error}"))
+    })?;
+    if body.len() > limit {
+        return Err(Failure::new(
+            Category::BodyTooLarge,
+            format!("stdin holds more than {limit} bytes"),
+        )
+        .hint("raise `sessionSource.maxBodyBytes` in a configuration given with --config"));
+    }
+    match body.as_slice() {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => config::decode(&body)
+            .map(|decoded| decoded.text.into_bytes())
+            .map_err(|problem| Failure::new(Category::InvalidBody, format!("stdin {problem}"))),
+        _ => Ok(body),
     }
 }
 
-fn write_events(
-    events: &mut TargetEvents<'_>,
+/// There is no server whose port could be wrong.
+fn for_a_file(failure: Failure) -> Failure {
+    match failure.category {
+        Category::InvalidBody => Failure { http_status: None, ..failure }.hint(
+            "is this an answer of the session API, saved as it came: [{\"UserDirectory\": …, \"UserId\": …, \"SessionId\": …}, …]?",
+        ),
+        _ => failure,
+    }
+}
+
+fn write_sessions(
+    events: &TargetEvents<'_>,
     snapshot: &Snapshot,
-    config: &Config,
     lines: &mut Lines,
     stdout: &mut impl Write,
 ) -> io::Result<()> {
-    events.summary(lines, snapshot, &SummaryFacts::default());
-    if config.options.session_details == SessionDetails::Snapshot {
-        let mut too_long = 0;
-        for session in snapshot.sessions().filter(|session| !session.excluded) {
-            let attributes = session.attributes;
-            if !events.session(
-                lines,
-                SessionEvent::Session,
-                SessionKeys::from(session),
-                attributes,
-                None,
-            ) {
-                too_long += 1;
-            }
-            if lines.len() >= CHUNK_BYTES {
-                stdout.write_all(&lines.take())?;
-            }
-        }
-        if too_long > 0 {
-            tracing::warn!(
-                "{too_long} session events did not fit `maxLineBytes` and were left out"
-            );
+    let mut too_long = 0;
+    for session in snapshot.sessions.iter().filter(|session| !session.excluded) {
+        too_long += usize::from(!events.session(lines, SessionEvent::Session, session, None));
+        if lines.len() >= CHUNK_BYTES {
+            stdout.write_all(&lines.take())?;
         }
     }
-    stdout.write_all(&lines.take())?;
-    stdout.flush()
+    if too_long > 0 {
+        tracing::warn!("{too_long} session events did not fit `maxLineBytes` and were left out");
+    }
+    Ok(())
 }

@@ -12,9 +12,10 @@ use super::{CommandError, Exit, counted, load, nothing_to_poll, printable, runti
 use crate::{
     cli::{WhoArgs, WhoOutput},
     config::Config,
+    output::PatientStdout,
     poll::{StartError, survey},
     proxy::Failure,
-    snapshot::{People, Snapshot},
+    snapshot::{DistinctUsers, Snapshot, User, sorted_names},
     target::{Target, VirtualProxy},
 };
 
@@ -24,15 +25,15 @@ pub fn run(args: &WhoArgs) -> Result<Exit, CommandError> {
     let runtime = runtime()?;
     let asked = runtime.block_on(survey(&config)).map_err(StartError::from)?;
     runtime.shutdown_background();
-    let mut found = Found::default();
+    let mut found = Found { session_limit: config.options.session_limit, ..Found::default() };
     for surveyed in asked {
         match surveyed.answer {
-            Ok(snapshot) => found.add(surveyed.target, &snapshot),
+            Ok(snapshot) => found.add(surveyed.target, snapshot),
             Err(failure) => found.failed.push(FailedTarget::new(surveyed.target, &failure)),
         }
     }
     found.sort();
-    let mut stdout = io::stdout().lock();
+    let mut stdout = PatientStdout::new();
     match args.output {
         WhoOutput::Table => found.write_table(&mut stdout)?,
         WhoOutput::Json => found.write_json(&mut stdout)?,
@@ -82,12 +83,14 @@ fn choose_targets(config: &mut Config, args: &WhoArgs) -> Result<(), CommandErro
 /// One session, as it is printed.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 struct ConnectedSession {
-    user_directory: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_directory: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user_id: Option<String>,
     server_name: String,
     virtual_proxy: String,
-    session_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_id: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -115,23 +118,24 @@ impl FailedTarget {
 #[derive(Debug, Default)]
 struct Found {
     sessions: Vec<ConnectedSession>,
-    people: People,
+    users: DistinctUsers,
+    session_limit: usize,
     targets: usize,
     excluded_session_count: usize,
     failed: Vec<FailedTarget>,
 }
 
 impl Found {
-    fn add(&mut self, target: &Target, snapshot: &Snapshot) {
+    fn add(&mut self, target: &Target, snapshot: Snapshot) {
         self.targets += 1;
         self.excluded_session_count += snapshot.excluded_session_count;
-        self.people.extend(&snapshot.people);
-        self.sessions.extend(snapshot.sessions().map(|session| ConnectedSession {
-            user_directory: session.user_directory.to_owned(),
-            user_id: session.user_id.map(str::to_owned),
+        self.users.extend(snapshot.users);
+        self.sessions.extend(snapshot.sessions.into_iter().map(|session| ConnectedSession {
+            user_directory: session.user_directory,
+            user_id: session.user_id,
             server_name: target.server.name.clone(),
             virtual_proxy: target.virtual_proxy.to_string(),
-            session_id: session.session_id.to_owned(),
+            session_id: session.session_id,
         }));
     }
 
@@ -147,7 +151,7 @@ impl Found {
         format!(
             "{} of {} on {}{excluded}",
             counted(self.sessions.len(), "session", "sessions"),
-            counted(self.people.len(), "distinct user", "distinct users"),
+            counted(self.users.len(), "distinct user", "distinct users"),
             counted(self.targets, "virtual proxy", "virtual proxies"),
         )
     }
@@ -175,7 +179,32 @@ impl Found {
             }
             writeln!(out)?;
         }
+        self.write_users_at_limit(out)?;
         writeln!(out, "{}", self.totals())
+    }
+
+    /// Sessions count for a user over the whole site, in whatever spelling.
+    fn write_users_at_limit(&self, out: &mut impl Write) -> io::Result<()> {
+        let mut users: Vec<&User> = self.users.at_limit(self.session_limit).collect();
+        if users.is_empty() {
+            return Ok(());
+        }
+        users.sort_unstable_by_key(|user| (user.name.as_deref(), user.sessions));
+        writeln!(
+            out,
+            "At the limit of {} parallel sessions, and locked out beyond it:",
+            self.session_limit
+        )?;
+        for user in users {
+            let name = user.name.as_deref().unwrap_or("(not named)");
+            writeln!(
+                out,
+                "  ! {}: {}",
+                printable(name),
+                counted(user.sessions, "session", "sessions")
+            )?;
+        }
+        writeln!(out)
     }
 
     fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
@@ -186,15 +215,19 @@ impl Found {
             excluded_session_count: usize,
             targets: usize,
             targets_failed: usize,
+            users_at_session_limit: usize,
+            users_at_limit: Vec<&'a str>,
             sessions: &'a [ConnectedSession],
             failed: &'a [FailedTarget],
         }
         let document = Document {
             session_count: self.sessions.len(),
-            user_count: self.people.len(),
+            user_count: self.users.len(),
             excluded_session_count: self.excluded_session_count,
             targets: self.targets + self.failed.len(),
             targets_failed: self.failed.len(),
+            users_at_session_limit: self.users.at_limit(self.session_limit).count(),
+            users_at_limit: sorted_names(self.users.at_limit(self.session_limit)),
             sessions: &self.sessions,
             failed: &self.failed,
         };
@@ -214,11 +247,11 @@ impl Found {
         .map_err(io::Error::from)?;
         for session in &self.sessions {
             csv.write_record([
-                &session.user_directory,
+                session.user_directory.as_deref().unwrap_or_default(),
                 session.user_id.as_deref().unwrap_or_default(),
                 &session.server_name,
                 &session.virtual_proxy,
-                &session.session_id,
+                session.session_id.as_deref().unwrap_or_default(),
             ])
             .map_err(io_error)?;
         }
@@ -243,17 +276,15 @@ impl Found {
         }
         match output {
             WhoOutput::Csv => io::stderr().write_all(text.as_bytes()),
-            WhoOutput::Table | WhoOutput::Json => io::stdout().write_all(text.as_bytes()),
+            WhoOutput::Table | WhoOutput::Json => PatientStdout::new().write_all(text.as_bytes()),
         }
     }
 }
 
 impl ConnectedSession {
     fn user(&self) -> String {
-        match &self.user_id {
-            Some(user_id) => format!("{}\\{user_id}", self.user_directory),
-            None => format!("{}\\(not named)", self.user_directory),
-        }
+        let directory = self.user_directory.as_deref().unwrap_or_default();
+        format!("{directory}\\{}", self.user_id.as_deref().unwrap_or("(not named)"))
     }
 }
 

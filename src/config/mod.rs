@@ -24,7 +24,7 @@ use wildmatch::WildMatchPattern;
 
 use reader::{Node, Problems, suggestion};
 pub use reader::{Problem, Severity, Step};
-use text::Decoded;
+pub use text::{Decoded, decode};
 
 use crate::{
     events::TargetKeys,
@@ -33,6 +33,7 @@ use crate::{
         CertificateFiles, ProxyAddress, Secret, Server, Target, TlsSettings, VirtualProxy,
         host_without_port,
     },
+    user::folded,
 };
 
 /// Passphrase of the client key; wins over `clientCertPassphrase`.
@@ -179,13 +180,12 @@ pub struct ExcludedUser {
 impl ExcludedUser {
     /// Excludes users whose directory and id both fit.
     pub fn new(directory: &str, user_id: &str) -> Self {
-        Self {
-            directory: WildMatchPattern::new_case_insensitive(directory),
-            user_id: WildMatchPattern::new_case_insensitive(user_id),
-        }
+        let pattern = |text| WildMatchPattern::new_case_insensitive(&folded(text));
+        Self { directory: pattern(directory), user_id: pattern(user_id) }
     }
 
-    /// Whether this user is excluded.
+    /// Returns whether the user with this directory and id, both
+    /// [`folded`], is excluded.
     pub fn matches(&self, directory: &str, user_id: &str) -> bool {
         self.directory.matches(directory) && self.user_id.matches(user_id)
     }
@@ -318,7 +318,7 @@ fn read_text(path: &Path) -> Result<Decoded, String> {
     let bytes = files::read(path, MAX_CONFIG_BYTES).map_err(|error| {
         format!("cannot be read: {error}; is the path given with --config or in QLIK_SESSIONS_CONFIG right?")
     })?;
-    text::decode(&bytes)
+    decode(&bytes)
 }
 
 /// An environment variable; an empty one counts as not set.
@@ -419,7 +419,7 @@ impl Reader<'_> {
         let key = match (environment_variable(PSEUDONYM_KEY_VARIABLE), file.line_of_text()) {
             (Some(key), _) => key,
             (None, Some(path)) => match files::read(&self.base.join(path), MAX_KEY_BYTES) {
-                Ok(key) => match text::decode(&key) {
+                Ok(key) => match decode(&key) {
                     Ok(key) => key.text,
                     Err(message) => {
                         file.error(format!("the key file {message}"));
@@ -614,7 +614,8 @@ fn check_cert(cert: &Node<'_>, monitor: &Node<'_>) {
 /// A summary whose fixed keys do not fit could not be told at all.
 fn check_line_length(node: &Node<'_>, options: &Options, targets: &[Target]) {
     let site = options.site.as_ref().map_or(0, |site| 2 * site.len());
-    let needed = |target: &&Target| TargetKeys::new(target, false).len() + site + SUMMARY_BYTES;
+    let needed =
+        |target: &&Target| TargetKeys::new(target, false).line_bytes() + site + SUMMARY_BYTES;
     let longest = targets.iter().max_by_key(needed);
     if let Some(target) = longest.filter(|target| needed(target) > options.max_line_bytes) {
         node.error(format!(

@@ -4,6 +4,7 @@ use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 
 /// A file's text.
 pub struct Decoded {
+    /// Without a byte order mark.
     pub text: String,
     /// The first line that is not UTF-8, where the file was read as Windows-1252.
     pub line_of_windows_1252: Option<usize>,

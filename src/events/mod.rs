@@ -1,282 +1,171 @@
 //! One JSON line for each fact. The contract of kinds and keys is
-//! `qlik-sessions schema events`.
-//!
-//! What all events of a target and poll share is rendered once
-//! ([`TargetEvents`]); a session's line is that and its own few keys.
+//! `qlik-sessions schema events`; [`kinds`] has the same as types.
 
 mod id;
-mod line;
+mod kinds;
+mod lines;
 
-use jiff::{Timestamp, fmt::temporal::DateTimePrinter};
+use jiff::Timestamp;
 
-pub use line::Lines;
+pub use kinds::{CertificateDates, TargetKeys, Time};
+pub use lines::Lines;
 
 use crate::{
-    fingerprint::Fingerprints,
+    lifecycle::{Ended, Seen},
     proxy::Failure,
-    snapshot::{People, Session, Snapshot},
-    target::Target,
+    snapshot::{DistinctUsers, Session, Snapshot, sorted_names},
 };
 use id::EventId;
-use line::{Line, head};
+use kinds::{Event, FullName, PollError, SessionKeys, SessionSummary, SiteSummary};
 
 /// Longest message or hint of a `poll_error`, in bytes.
 const MAX_MESSAGE_BYTES: usize = 1_000;
+/// Room for `,"users":[],"users_omitted":` with its number, in bytes.
+const LIST_BYTES: usize = 64;
 
-/// Times in events: RFC 3339, UTC, exactly three fraction digits.
-const TIMES: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
-
-/// What the events of one target are called by. `transform` knows less of its
-/// target than the poller does.
-#[derive(Clone, Debug)]
-pub struct TargetKeys {
-    /// The keys as rendered JSON, `,"server_name":"sense1",…`.
-    json: Vec<u8>,
-    /// What tells this target from others, for event ids.
-    identity: [String; 2],
-}
-
-impl TargetKeys {
-    /// The keys of a configured target. Where two servers share a name, their
-    /// events' ids must differ all the same: then `ambiguous` is set.
-    pub fn new(target: &Target, ambiguous: bool) -> Self {
-        let server = &target.server;
-        let mut line = Line::fragment();
-        line.text("server_name", &server.name);
-        if let Some(description) = &server.description {
-            line.text("server_description", description);
-        }
-        line.text("server_host", &server.host);
-        line.text("proxy_host", &server.proxy.configured);
-        line.text("virtual_proxy", target.virtual_proxy.as_str());
-        if !server.tags.is_empty() {
-            line.json("tags", &server.tags);
-        }
-        let mut name = server.name.clone();
-        if ambiguous {
-            name.push('\n');
-            name.push_str(&server.proxy.configured);
-        }
-        Self { json: line.into_bytes(), identity: [name, target.virtual_proxy.as_str().to_owned()] }
-    }
-
-    /// The keys of an answer of which only these are known.
-    pub fn named(server_name: &str, virtual_proxy: &str) -> Self {
-        let mut line = Line::fragment();
-        line.text("server_name", server_name);
-        line.text("virtual_proxy", virtual_proxy);
-        Self {
-            json: line.into_bytes(),
-            identity: [server_name.to_owned(), virtual_proxy.to_owned()],
-        }
-    }
-
-    /// How many bytes of every line they take.
-    pub fn len(&self) -> usize {
-        self.json.len()
-    }
-
-    /// Never: a target has a name.
-    pub fn is_empty(&self) -> bool {
-        self.json.is_empty()
-    }
-}
-
-/// A time, and what it is in events: all sessions of a target that a poll saw
-/// first share one, and to print it for each would take a tenth of the time of a poll.
-#[derive(Debug)]
-pub struct Moment {
-    time: Timestamp,
-    text: String,
-}
-
-impl Moment {
-    /// The time.
-    pub fn time(&self) -> Timestamp {
-        self.time
-    }
-}
-
-impl From<Timestamp> for Moment {
-    fn from(time: Timestamp) -> Self {
-        Self { time, text: TIMES.timestamp_to_string(&time) }
-    }
-}
-
-/// Something that a session event may add to the session itself.
-#[derive(Clone, Copy, Debug)]
-pub struct Lifetime<'a> {
-    /// The first poll that saw the session.
-    pub first_seen: &'a Moment,
-    /// The last poll that saw it; for `session_ended`.
-    pub last_seen: Option<Timestamp>,
-    /// What goes into the event's id in place of the poll's time: the time of
-    /// the last good poll, which a crash does not change.
-    pub since: Timestamp,
-}
-
-/// What a session event says of a session.
-#[derive(Clone, Copy, Debug)]
-pub struct SessionKeys<'a> {
-    /// The session's id.
-    pub session_id: &'a str,
-    /// The user directory.
-    pub user_directory: &'a str,
-    /// The user's name as it may be shown.
-    pub user_id: Option<&'a str>,
-    /// These texts hold nothing that JSON would escape.
-    pub is_plain: bool,
-}
-
-impl<'a> From<Session<'a>> for SessionKeys<'a> {
-    fn from(session: Session<'a>) -> Self {
-        Self {
-            session_id: session.session_id,
-            user_directory: session.user_directory,
-            user_id: session.user_id,
-            is_plain: session.is_plain,
-        }
-    }
-}
-
-/// The three kinds of event about one session.
+/// The kinds of event about one session that is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionEvent {
     /// It is there.
     Session,
-    /// It was not there before.
-    Started,
-    /// It is there no more.
-    Ended,
-}
-
-impl SessionEvent {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Session => "session",
-            Self::Started => "session_started",
-            Self::Ended => "session_ended",
-        }
-    }
+    /// It was not there at the last good poll, which was then. That time goes into
+    /// the event's id in place of this poll's: a crash does not change it.
+    Started {
+        /// The target's last good poll.
+        since: Timestamp,
+    },
 }
 
 /// Writes the events of one target and poll.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct TargetEvents<'a> {
     target: &'a TargetKeys,
-    timestamp: String,
-    /// Most events are of this kind.
-    session: Shared,
+    site: Option<&'a str>,
+    time: Time,
 }
 
-/// What the events of one kind, target and poll share.
-#[derive(Debug)]
-struct Shared {
-    /// The beginning of their lines.
-    head: Vec<u8>,
-    /// Of the facts that tell them from other events.
-    fingerprints: Fingerprints,
-}
-
-impl Shared {
-    /// `id_time` is the time that goes into the ids.
-    fn new(target: &TargetKeys, event: &str, timestamp: &str, id_time: &str) -> Self {
-        let [server, virtual_proxy] = &target.identity;
-        Self {
-            head: head(timestamp, event),
-            fingerprints: Fingerprints::that_begin_with(&[event, id_time, server, virtual_proxy]),
-        }
-    }
-
-    /// Begins one of the events; its `own` facts tell it from the others.
-    fn begin<'l>(&mut self, target: &TargetKeys, lines: &'l mut Lines, own: &[&str]) -> Line<'l> {
-        let id = EventId::new(self.fingerprints.of(own));
-        let mut line = lines.begin(&self.head, &id);
-        line.raw(&target.json);
-        line
-    }
+/// What a summary says beside counts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SummaryFacts {
+    /// From the start of the poll to the end of the answer.
+    pub duration_ms: Option<u64>,
+    /// Until when the certificates are good.
+    pub certificates: CertificateDates,
+    /// Whether users are named.
+    pub users_are_shown: bool,
 }
 
 impl<'a> TargetEvents<'a> {
     /// Events of the poll that started at `timestamp`.
-    pub fn new(target: &'a TargetKeys, timestamp: Timestamp) -> Self {
-        let timestamp = TIMES.timestamp_to_string(&timestamp);
-        let session = Shared::new(target, "session", &timestamp, &timestamp);
-        Self { target, timestamp, session }
+    pub fn new(target: &'a TargetKeys, site: Option<&'a str>, timestamp: Timestamp) -> Self {
+        Self { target, site, time: Time(timestamp) }
     }
 
-    /// Begins the only event of this kind of the target and poll.
-    fn begin_only<'l>(&self, lines: &'l mut Lines, event: &str) -> Line<'l> {
-        let mut shared = Shared::new(self.target, event, &self.timestamp, &self.timestamp);
-        shared.begin(self.target, lines, &[])
+    /// An event; `time` and `facts` tell it from others of its kind and target.
+    fn event<K>(&self, kind: &'static str, time: Time, facts: &[&str], keys: K) -> Event<'a, K> {
+        let time = time.to_string();
+        let own = [time.as_str(), &self.target.id_name, &self.target.virtual_proxy];
+        let facts: Vec<&str> = own.into_iter().chain(facts.iter().copied()).collect();
+        Event {
+            timestamp: self.time,
+            event: kind,
+            event_id: EventId::new(kind, self.site, &facts),
+            site: self.site,
+            target: Some(self.target),
+            keys,
+        }
     }
 
-    /// `session_summary`.
+    /// `session_summary`, with as many users as the line has room for.
     pub fn summary(&self, lines: &mut Lines, snapshot: &Snapshot, facts: &SummaryFacts) {
-        let mut line = self.begin_only(lines, "session_summary");
-        line.number("session_count", snapshot.len() as u64);
-        line.number("user_count", snapshot.people.len() as u64);
-        line.number("excluded_session_count", snapshot.excluded_session_count as u64);
-        if let Some(duration) = facts.duration_ms {
-            line.number("duration_ms", duration);
+        let names = facts.users_are_shown.then(|| snapshot.users.names());
+        let event = |users, users_omitted| {
+            self.event(
+                "session_summary",
+                self.time,
+                &[],
+                SessionSummary {
+                    session_count: snapshot.sessions.len(),
+                    user_count: snapshot.users.len(),
+                    excluded_session_count: snapshot.excluded_session_count,
+                    duration_ms: facts.duration_ms,
+                    certificates: facts.certificates,
+                    users,
+                    users_omitted,
+                },
+            )
+        };
+        let Some(names) = &names else {
+            lines.add(&event(None, None));
+            return;
+        };
+        if lines.add(&event(Some(names), Some(0))) {
+            return;
         }
-        facts.certificates.write(&mut line);
-        if let Some(users) = snapshot.users() {
-            let omitted = line.list_that_fits("users", &users, "users_omitted");
-            if omitted > 0 {
-                tracing::debug!("{omitted} users did not fit maxLineBytes in a session_summary");
-            }
-        }
-        line.end();
+        let used = serde_json::to_vec(&event(None, None)).map_or(0, |json| json.len());
+        let fitting = lines.names_that_fit(names, used + LIST_BYTES);
+        tracing::debug!("{} users did not fit maxLineBytes", names.len() - fitting);
+        lines.add(&event(Some(&names[..fitting]), Some(names.len() - fitting)));
     }
 
-    /// One of the events about one session. Answers whether it fitted the line limit.
+    /// One of the events about a session that is there; `seen` is not known where
+    /// there was no poll. Returns whether it fitted the line limit.
     pub fn session(
-        &mut self,
+        &self,
         lines: &mut Lines,
         event: SessionEvent,
-        session: SessionKeys<'_>,
-        attributes: Option<&crate::snapshot::Attributes>,
-        lifetime: Option<&Lifetime<'_>>,
+        session: &Session,
+        seen: Option<Seen>,
     ) -> bool {
-        let mut change = lifetime.filter(|_| event != SessionEvent::Session).map(|lifetime| {
-            let since = TIMES.timestamp_to_string(&lifetime.since);
-            Shared::new(self.target, event.name(), &self.timestamp, &since)
-        });
-        let shared = change.as_mut().unwrap_or(&mut self.session);
-        let user = session.user_id.unwrap_or("");
-        let own = [session.session_id, session.user_directory, user];
-        let write = |line: &mut Line<'_>, attributes: Option<&crate::snapshot::Attributes>| {
-            let is_plain = session.is_plain;
-            line.text_of("session_id", session.session_id, is_plain);
-            let directory = line.text_of("user_directory", session.user_directory, is_plain);
-            if let Some(user_id) = session.user_id {
-                let id = line.text_of("user_id", user_id, is_plain);
-                line.user("user", directory, id);
-            }
-            if let Some(lifetime) = lifetime {
-                line.text_of("first_seen", &lifetime.first_seen.text, true);
-                if let Some(last_seen) = lifetime.last_seen {
-                    line.time("last_seen", last_seen);
-                    line.number(
-                        "duration_seconds",
-                        seconds_between(lifetime.first_seen.time, last_seen),
-                    );
-                }
-            }
-            if let Some(attributes) = attributes {
-                line.json("attributes", attributes);
-            }
+        let (kind, id_time) = match event {
+            SessionEvent::Session => ("session", self.time),
+            SessionEvent::Started { since } => ("session_started", Time(since)),
         };
-        let mut line = shared.begin(self.target, lines, &own);
-        write(&mut line, attributes);
-        if line.end() {
-            return true;
+        let keys = SessionKeys {
+            session_id: session.session_id.as_deref(),
+            user_directory: session.user_directory.as_deref(),
+            user_id: session.user_id.as_deref(),
+            user: full_name(session.user_directory.as_deref(), session.user_id.as_deref()),
+            first_seen: seen.map(|seen| Time(seen.first_seen)),
+            first_seen_at_baseline: seen.is_some_and(|seen| seen.at_baseline),
+            last_seen: None,
+            duration_seconds: None,
+            attributes: session.attributes.as_ref(),
+        };
+        self.add_session(lines, kind, id_time, keys)
+    }
+
+    /// `session_ended`. Returns whether it fitted the line limit.
+    pub fn ended(&self, lines: &mut Lines, ended: &Ended, since: Timestamp) -> bool {
+        let session = &ended.session;
+        let keys = SessionKeys {
+            session_id: Some(&ended.session_id),
+            user_directory: session.user_directory.as_deref(),
+            user_id: session.user_id.as_deref(),
+            user: full_name(session.user_directory.as_deref(), session.user_id.as_deref()),
+            first_seen: Some(Time(session.seen.first_seen)),
+            first_seen_at_baseline: session.seen.at_baseline,
+            last_seen: Some(Time(since)),
+            duration_seconds: Some(seconds_between(session.seen.first_seen, since)),
+            attributes: None,
+        };
+        self.add_session(lines, "session_ended", Time(since), keys)
+    }
+
+    fn add_session(
+        &self,
+        lines: &mut Lines,
+        kind: &'static str,
+        id_time: Time,
+        keys: SessionKeys<'_>,
+    ) -> bool {
+        let facts =
+            [keys.session_id, keys.user_directory, keys.user_id].map(Option::unwrap_or_default);
+        let mut event = self.event(kind, id_time, &facts, keys);
+        lines.add(&event) || {
+            // The attributes are what can be long; the session is worth more than they are.
+            event.keys.attributes.take().is_some() && lines.add(&event)
         }
-        // The attributes are what can be long; the session is worth more than they are.
-        let mut line = shared.begin(self.target, lines, &own);
-        write(&mut line, None);
-        line.end()
     }
 
     /// `poll_error`.
@@ -287,104 +176,106 @@ impl<'a> TargetEvents<'a> {
         duration_ms: Option<u64>,
         consecutive_failures: u64,
     ) {
-        let mut line = self.begin_only(lines, "poll_error");
-        line.text("category", failure.category.as_str());
-        line.text("message", shortened(&failure.message));
-        if let Some(hint) = &failure.hint {
-            line.text("hint", shortened(hint));
-        }
-        if let Some(status) = failure.http_status {
-            line.number("http_status", u64::from(status));
-        }
-        if let Some(duration) = duration_ms {
-            line.number("duration_ms", duration);
-        }
-        line.number("consecutive_failures", consecutive_failures);
-        line.end();
+        let keys = PollError {
+            category: failure.category.as_str(),
+            message: shortened(&failure.message),
+            hint: failure.hint.as_deref().map(shortened),
+            http_status: failure.http_status,
+            duration_ms,
+            consecutive_failures,
+        };
+        lines.add(&self.event("poll_error", self.time, &[], keys));
     }
 }
 
-/// What a summary says beside counts.
-#[derive(Clone, Debug, Default)]
-pub struct SummaryFacts {
-    /// From the start of the poll to the end of the answer.
-    pub duration_ms: Option<u64>,
-    /// Until when the certificates are good.
-    pub certificates: CertificateDates,
-}
-
-/// Until when certificates are good.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct CertificateDates {
-    /// The program's own.
-    pub client: Option<Timestamp>,
-    /// The server's, as it showed it.
-    pub server: Option<Timestamp>,
-}
-
-impl CertificateDates {
-    fn write(&self, line: &mut Line<'_>) {
-        if let Some(client) = self.client {
-            line.time("client_certificate_expires", client);
-        }
-        if let Some(server) = self.server {
-            line.time("server_certificate_expires", server);
-        }
-    }
-
-    /// The earlier of each.
-    #[must_use]
-    pub fn earliest(self, other: Self) -> Self {
-        let earlier = |a: Option<Timestamp>, b: Option<Timestamp>| a.into_iter().chain(b).min();
-        Self {
-            client: earlier(self.client, other.client),
-            server: earlier(self.server, other.server),
-        }
-    }
-}
-
-/// The counts of a whole poll.
+/// What a poll found on all targets together.
 #[derive(Debug, Default)]
-pub struct SiteCounts {
+pub struct SiteFacts {
     /// Sessions of the targets that answered.
     pub session_count: usize,
-    /// The people who hold them.
-    pub people: People,
+    /// The users who hold them.
+    pub users: DistinctUsers,
     /// Sessions of excluded users.
     pub excluded_session_count: usize,
-    /// Targets in all.
-    pub targets: usize,
-    /// Targets that could not be read.
-    pub targets_failed: usize,
+    /// Each target by its name in event ids, and whether it could not be read.
+    pub targets: Vec<(String, bool)>,
     /// Polls left out since the one before.
     pub polls_skipped: u64,
     /// The earliest end of a certificate.
     pub certificates: CertificateDates,
+    /// From the start of the poll to its end.
+    pub duration_ms: u64,
 }
 
-/// `site_summary`.
+impl SiteFacts {
+    /// Targets that could not be read.
+    pub fn targets_failed(&self) -> usize {
+        self.targets.iter().filter(|(_, failed)| *failed).count()
+    }
+
+    /// The id holds the site's name, or else its targets, and in any case the
+    /// targets that failed: two pollers of one site agree where they saw the same.
+    fn id(&self, site: Option<&str>, time: Time) -> EventId {
+        let time = time.to_string();
+        let names = |failed_only: bool| {
+            let mut names: Vec<&str> = self
+                .targets
+                .iter()
+                .filter(|(_, failed)| *failed || !failed_only)
+                .map(|(name, _)| name.as_str())
+                .collect();
+            names.sort_unstable();
+            names.join("\n")
+        };
+        let all = if site.is_none() { names(false) } else { String::new() };
+        EventId::new("site_summary", site, &[&time, &all, &names(true)])
+    }
+}
+
+/// `site_summary`. `limit` is how many parallel sessions lock a user out.
 pub fn site_summary(
     lines: &mut Lines,
+    site: Option<&str>,
     timestamp: Timestamp,
-    counts: &SiteCounts,
-    duration_ms: u64,
+    facts: &SiteFacts,
+    limit: usize,
+    users_are_shown: bool,
 ) {
-    let time = TIMES.timestamp_to_string(&timestamp);
-    let id = EventId::new(Fingerprints::default().of(&["site_summary", &time]));
-    let mut line = lines.begin(&head(&time, "site_summary"), &id);
-    line.number("session_count", counts.session_count as u64);
-    line.number("user_count", counts.people.len() as u64);
-    line.number("excluded_session_count", counts.excluded_session_count as u64);
-    line.number("targets", counts.targets as u64);
-    line.number("targets_failed", counts.targets_failed as u64);
-    line.number("polls_skipped", counts.polls_skipped);
-    line.number("duration_ms", duration_ms);
-    counts.certificates.write(&mut line);
-    line.end();
+    let time = Time(timestamp);
+    let names = users_are_shown.then(|| sorted_names(facts.users.at_limit(limit)));
+    let event = |users_at_limit| Event {
+        timestamp: time,
+        event: "site_summary",
+        event_id: facts.id(site, time),
+        site,
+        target: None,
+        keys: SiteSummary {
+            session_count: facts.session_count,
+            user_count: facts.users.len(),
+            excluded_session_count: facts.excluded_session_count,
+            targets: facts.targets.len(),
+            targets_failed: facts.targets_failed(),
+            polls_skipped: facts.polls_skipped,
+            duration_ms: facts.duration_ms,
+            certificates: facts.certificates,
+            users_at_session_limit: facts.users.at_limit(limit).count(),
+            users_at_limit,
+        },
+    };
+    if !lines.add(&event(names.as_deref())) {
+        let used = serde_json::to_vec(&event(None)).map_or(0, |json| json.len());
+        let names = names.as_deref().unwrap_or_default();
+        let fitting = lines.names_that_fit(names, used + LIST_BYTES);
+        lines.add(&event(Some(&names[..fitting])));
+    }
+}
+
+fn full_name<'a>(directory: Option<&'a str>, id: Option<&'a str>) -> Option<FullName<'a>> {
+    id.map(|id| FullName { directory: directory.unwrap_or_default(), id })
 }
 
 /// Whole seconds, rounded; never negative, also when a clock was set back.
-pub fn seconds_between(first: Timestamp, last: Timestamp) -> u64 {
+fn seconds_between(first: Timestamp, last: Timestamp) -> u64 {
     let milliseconds = last.as_millisecond().saturating_sub(first.as_millisecond());
     u64::try_from((milliseconds + 500) / 1_000).unwrap_or(0)
 }

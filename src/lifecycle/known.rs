@@ -1,115 +1,110 @@
-//! The sessions of one target as the last good answer told them.
+//! The sessions of one target as its last good answer held them.
 
-use std::{mem, rc::Rc};
+use std::collections::{HashMap, HashSet};
 
-use hashbrown::HashMap;
 use jiff::Timestamp;
 
-use crate::{
-    events::{Moment, SessionKeys},
-    snapshot::{Session, Snapshot},
-};
+use crate::snapshot::{Session, Snapshot, session_digest};
 
-/// What is known of one target's sessions.
+/// What is known of one target's sessions, by session id. This is also what the
+/// state file keeps.
 ///
 /// A first answer is the baseline: it starts nobody. A failed poll does not
-/// come here, so it ends nobody. Nor do excluded users' sessions start or end.
-#[derive(Debug, Default)]
+/// come here, so it ends nobody. Nor do excluded users' sessions start or end,
+/// also when the exclusions changed: those are known by their digests.
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Known {
-    last_poll: Option<Timestamp>,
-    snapshot: Snapshot,
-    /// The first poll that saw each of its sessions.
-    first_seen: Vec<Rc<Moment>>,
+    /// When the last good answer came; none before the first.
+    pub last_poll: Option<Timestamp>,
+    /// By session id.
+    pub sessions: HashMap<String, KnownSession>,
+    /// The sessions of excluded users ([`session_digest`]).
+    pub excluded: HashSet<u64>,
+}
+
+/// What is known of one session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownSession {
+    /// The user directory.
+    pub user_directory: Option<String>,
+    /// The user, named as the settings say.
+    pub user_id: Option<String>,
+    /// Since when.
+    pub seen: Seen,
+}
+
+/// Since when a session is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The first poll that saw it.
+    pub first_seen: Timestamp,
+    /// It was already there then: when it started is not known.
+    pub at_baseline: bool,
+}
+
+/// A session that is gone.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Its id.
+    pub session_id: String,
+    /// What was known of it.
+    pub session: KnownSession,
 }
 
 /// How an answer differs from the one before.
 #[derive(Debug)]
 pub struct Changes {
-    /// Whether each session of the new answer is new; empty for the first one.
-    started: Vec<bool>,
-    /// Whether each session of the one before is gone.
-    gone: Vec<bool>,
-    before: Known,
-}
-
-impl Changes {
-    /// Whether the session at this place of the new answer is new.
-    pub fn has_started(&self, place: usize) -> bool {
-        self.started.get(place) == Some(&true)
-    }
-
-    /// The sessions that are gone, and the first poll that saw each.
-    pub fn gone(&self) -> impl Iterator<Item = (SessionKeys<'_>, &Moment)> {
-        self.before
-            .sessions()
-            .zip(&self.gone)
-            .filter(|(_, gone)| **gone)
-            .map(|((session, first_seen), _)| (session.into(), first_seen))
-    }
+    /// The time of the good answer before; this one's where there was none.
+    pub since: Timestamp,
+    /// Of each session of the answer: since when it is known, and whether it is
+    /// new. None of a session without an id or of an excluded user.
+    pub seen: Vec<Option<(Seen, bool)>>,
+    /// The sessions that are gone, oldest first.
+    pub ended: Vec<Ended>,
 }
 
 impl Known {
-    /// What was known when it was saved.
-    pub fn restore(
-        last_poll: Option<Timestamp>,
-        snapshot: Snapshot,
-        first_seen: impl Iterator<Item = Timestamp>,
-    ) -> Self {
-        let mut moments = HashMap::new();
-        let first_seen = first_seen.map(|time| {
-            Rc::clone(moments.entry(time).or_insert_with(|| Rc::new(Moment::from(time))))
+    /// Compares an answer that came at `now` with the one before, and keeps it.
+    pub fn update(&mut self, snapshot: &Snapshot, now: Timestamp) -> Changes {
+        let mut before = std::mem::take(&mut self.sessions);
+        self.sessions.reserve(snapshot.sessions.len());
+        let seen =
+            snapshot.sessions.iter().map(|session| self.see(session, &mut before, now)).collect();
+        // A user who is excluded from now on did not leave.
+        before.retain(|id, _| !snapshot.excluded_sessions.contains(&session_digest(id)));
+        let mut ended: Vec<Ended> =
+            before.into_iter().map(|(session_id, session)| Ended { session_id, session }).collect();
+        ended.sort_unstable_by(|a, b| {
+            let key = |ended: &Ended| (ended.session.seen.first_seen, ended.session_id.clone());
+            key(a).cmp(&key(b))
         });
-        Self { last_poll, first_seen: first_seen.collect(), snapshot }
+        self.excluded.clone_from(&snapshot.excluded_sessions);
+        let since = self.last_poll.replace(now).unwrap_or(now);
+        Changes { since, seen, ended }
     }
 
-    /// When the last good answer came; none before the first.
-    pub fn last_poll(&self) -> Option<Timestamp> {
-        self.last_poll
-    }
-
-    /// The last good answer.
-    pub fn snapshot(&self) -> &Snapshot {
-        &self.snapshot
-    }
-
-    /// Its sessions, excluded ones, too, and the first poll that saw each.
-    pub fn sessions(&self) -> impl Iterator<Item = (Session<'_>, &Moment)> {
-        self.snapshot.sessions().zip(self.first_seen.iter().map(Rc::as_ref))
-    }
-
-    /// Takes note of a new answer, which came at `now`.
-    pub fn update(&mut self, snapshot: Snapshot, now: Timestamp) -> Changes {
-        let moment = Rc::new(Moment::from(now));
-        let mut started: Vec<bool> = snapshot.are_told().collect();
-        let mut gone: Vec<bool> = self.snapshot.are_told().collect();
-        let mut first_seen = Vec::with_capacity(snapshot.len());
-        for (before, started) in snapshot.places_before().zip(&mut started) {
-            first_seen.push(Rc::clone(before.map_or(&moment, |before| &self.first_seen[before])));
-            if let Some(before) = before {
-                (*started, gone[before]) = (false, false);
+    fn see(
+        &mut self,
+        session: &Session,
+        before: &mut HashMap<String, KnownSession>,
+        now: Timestamp,
+    ) -> Option<(Seen, bool)> {
+        let id = session.session_id.as_ref().filter(|_| !session.excluded)?;
+        let (id, seen, is_new) = match before.remove_entry(id) {
+            Some((id, known)) => (id, known.seen, false),
+            None => {
+                let at_baseline =
+                    self.last_poll.is_none() || self.excluded.contains(&session_digest(id));
+                (id.clone(), Seen { first_seen: now, at_baseline }, !at_baseline)
             }
-        }
-        // The rest may be the same sessions and only look different: with other
-        // attributes, or because no more than their ids was saved.
-        if started.contains(&true) || gone.contains(&true) {
-            let missing: HashMap<&str, usize> = (self.snapshot.sessions().enumerate())
-                .filter(|(before, _)| gone[*before])
-                .map(|(before, session)| (session.session_id, before))
-                .collect();
-            for (place, session) in snapshot.sessions().enumerate() {
-                if let Some(&before) = missing.get(session.session_id) {
-                    gone[before] = false;
-                    if mem::take(&mut started[place]) {
-                        first_seen[place] = Rc::clone(&self.first_seen[before]);
-                    }
-                }
-            }
-        }
-        if self.last_poll.is_none() {
-            started.clear();
-        }
-        let known = Self { last_poll: Some(now), snapshot, first_seen };
-        Changes { started, gone, before: mem::replace(self, known) }
+        };
+        let known = KnownSession {
+            user_directory: session.user_directory.clone(),
+            user_id: session.user_id.clone(),
+            seen,
+        };
+        self.sessions.insert(id, known);
+        Some((seen, is_new))
     }
 }
 
@@ -125,81 +120,67 @@ mod tests {
 
     use super::Known;
     use crate::{
-        config::Config,
-        proxy::Receiver,
-        snapshot::{Reader, Rules, Snapshot},
+        config::{Config, ExcludedUser},
+        snapshot::{Rules, Snapshot},
     };
 
-    /// The ids of an answer in their order, and how each session looks in it.
-    fn answer() -> impl Strategy<Value = Vec<(u8, bool)>> {
-        let ids = prop::sample::subsequence((0..12_u8).collect::<Vec<_>>(), 0..12);
-        let ids = prop_oneof![3 => ids.clone(), 1 => ids.prop_shuffle()];
-        ids.prop_flat_map(|ids| {
-            let looks = prop::collection::vec(prop::bool::weighted(0.1), ids.len());
-            looks.prop_map(move |looks| ids.iter().copied().zip(looks).collect())
-        })
+    /// Session ids, some of them twice; and the users that are excluded at that poll.
+    fn poll() -> impl Strategy<Value = (Vec<u8>, BTreeSet<u8>)> {
+        let excluded = prop_oneof![
+            3 => Just(BTreeSet::new()),
+            1 => prop::collection::btree_set(0..10_u8, 0..3),
+        ];
+        (prop::collection::vec(0..10_u8, 0..14), excluded)
     }
 
-    fn read(known: &Known, answer: &[(u8, bool)]) -> Snapshot {
-        let rules = Rules::new(&Config::empty(Path::new("")));
-        let mut reader = Reader::new(&rules).after(known.snapshot());
-        let sessions: Vec<_> = answer
+    /// The user of session 3 is `u3`, in an odd spelling at every second poll.
+    fn read(ids: &[u8], excluded: &BTreeSet<u8>, odd: bool) -> Snapshot {
+        let mut config = Config::empty(Path::new(""));
+        config.exclude =
+            excluded.iter().map(|id| ExcludedUser::new("lab", &format!("u{id}"))).collect();
+        let user = if odd { "U" } else { "u" };
+        let sessions: Vec<String> = ids
             .iter()
-            .map(|(id, look)| {
-                format!(
-                    r#"{{"UserDirectory":"LAB","UserId":"u","Attributes":[{{"new":"{look}"}}],"SessionId":"{id}"}}"#
-                )
+            .map(|id| {
+                format!(r#"{{"UserDirectory":"LAB","UserId":"{user}{id}","SessionId":"{id}"}}"#)
             })
             .collect();
-        reader.piece(format!("[{}]", sessions.join(",")).as_bytes());
-        reader.finish().expect("it is a list of sessions")
+        let body = format!("[{}]", sessions.join(",")).into_bytes();
+        Snapshot::read(body, &Rules::new(&config, None)).expect("it is a list of sessions")
     }
 
     proptest! {
+        /// Against the plain definition: a session starts that no user, excluded
+        /// or not, held at the poll before; one ends that nobody holds any more.
         #[test]
-        fn who_came_and_who_left(answers in prop::collection::vec(answer(), 1..6), restart in 0..6_usize) {
+        fn who_came_and_who_left(polls in prop::collection::vec(poll(), 1..8)) {
             let mut known = Known::default();
-            let mut model: Option<BTreeMap<String, Timestamp>> = None;
+            let mut before: Option<(BTreeSet<u8>, BTreeSet<u8>)> = None;
+            let mut model: BTreeMap<u8, Timestamp> = BTreeMap::new();
             let mut now = Timestamp::UNIX_EPOCH;
-            for (poll, answer) in answers.iter().enumerate() {
-                if poll == restart {
-                    known = restored(&known);
-                }
+            for (number, (ids, excluded)) in polls.iter().enumerate() {
                 now += 30.seconds();
-                let changes = known.update(read(&known, answer), now);
-                let ids: BTreeSet<String> = answer.iter().map(|(id, _)| id.to_string()).collect();
-                let before = model.clone().unwrap_or_default();
-                let expected: BTreeMap<String, Timestamp> = ids
-                    .iter()
-                    .map(|id| (id.clone(), before.get(id).copied().unwrap_or(now)))
-                    .collect();
-                let started: BTreeSet<String> = match model {
-                    Some(_) => ids.iter().filter(|id| !before.contains_key(*id)).cloned().collect(),
-                    None => BTreeSet::new(),
-                };
-                let gone: BTreeMap<String, Timestamp> =
-                    before.into_iter().filter(|(id, _)| !ids.contains(id)).collect();
+                let snapshot = read(ids, excluded, number % 2 == 1);
+                let changes = known.update(&snapshot, now);
+                let all: BTreeSet<u8> = ids.iter().copied().collect();
+                let counted: BTreeSet<u8> = all.difference(excluded).copied().collect();
+                let (all_before, counted_before) = before.unwrap_or((all.clone(), counted.clone()));
+                let started: BTreeSet<u8> = counted.difference(&all_before).copied().collect();
+                let ended: BTreeSet<u8> = counted_before.difference(&all).copied().collect();
+                model.retain(|id, _| counted.contains(id));
+                for id in &counted {
+                    model.entry(*id).or_insert(now);
+                }
 
-                let told = known.sessions().map(|(session, seen)| (session.session_id.to_owned(), seen.time()));
-                prop_assert_eq!(told.collect::<BTreeMap<_, _>>(), expected.clone());
-                let told = known.sessions().enumerate().filter(|(place, _)| changes.has_started(*place));
-                prop_assert_eq!(told.map(|(_, (session, _))| session.session_id.to_owned()).collect::<BTreeSet<_>>(), started);
-                let told = changes.gone().map(|(keys, seen)| (keys.session_id.to_owned(), seen.time()));
-                prop_assert_eq!(told.collect::<BTreeMap<_, _>>(), gone);
-                model = Some(expected);
+                prop_assert_eq!(snapshot.sessions.len(), counted.len());
+                let number_of = |id: &String| id.parse::<u8>().expect("a number");
+                let new = snapshot.sessions.iter().zip(&changes.seen).filter(|(_, seen)| seen.is_some_and(|(_, new)| new));
+                prop_assert_eq!(new.map(|(session, _)| number_of(session.session_id.as_ref().expect("an id"))).collect::<BTreeSet<_>>(), started);
+                prop_assert_eq!(changes.ended.iter().map(|ended| number_of(&ended.session_id)).collect::<BTreeSet<_>>(), ended);
+                let seen: BTreeMap<u8, Timestamp> = known.sessions.iter().map(|(id, session)| (number_of(id), session.seen.first_seen)).collect();
+                prop_assert_eq!(&seen, &model);
+                before = Some((all, counted));
             }
         }
-    }
-
-    /// As the state file brings it back.
-    fn restored(known: &Known) -> Known {
-        let sessions = known.snapshot().sessions();
-        let sessions = sessions.map(|s| (s.session_id, s.user_directory, s.user_id));
-        let snapshot = Snapshot::of(sessions).expect("the texts are short");
-        Known::restore(
-            known.last_poll(),
-            snapshot,
-            known.sessions().map(|(_, first_seen)| first_seen.time()),
-        )
     }
 }

@@ -4,5 +4,5 @@
 mod known;
 mod state;
 
-pub use known::{Changes, Known};
+pub use known::{Changes, Ended, Known, KnownSession, Seen};
 pub use state::{Saved, SavedTarget, StateError, StateFile, TargetId};

@@ -1,37 +1,49 @@
 //! The state file: what was seen, kept across restarts and between `once` runs.
 //!
 //! It is written to a second file that then takes its place, so that a crash
-//! leaves the old or the new one and never half of one. A lock file beside it
-//! keeps a second program away.
+//! leaves the old or the new one and never half of one. The file itself is
+//! locked, and its successor before it takes its place, so that a second program
+//! is kept away whatever is deleted beside it.
 //!
-//! A poll that found changes is saved twice: with the lines that tell them
+//! A poll that found changes is saved twice: with the lines that report them
 //! before they are sent, and without when they are out. A crash in between
 //! sends the very same lines again, ids included: a start is never lost, and
 //! never without its end.
 
 use std::{
     borrow::Cow,
-    collections::HashMap,
+    cell::RefCell,
+    collections::{HashMap, HashSet},
     ffi::OsString,
     fs::{self, File, TryLockError},
-    io::{self, BufWriter, Write},
+    io::{self, BufWriter, Read, Seek, Write},
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Known;
-use crate::{files, json, snapshot::Snapshot, target::Target};
+use super::{Known, KnownSession, Seen};
+use crate::{json, snapshot::SESSION_KEY_BYTES, target::Target};
 
 const FORMAT: &str = "qlik-sessions state";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The version before: no keys, no digests, no baseline, session ids not hidden.
+const VERSION_1: u32 = 1;
 /// Largest state file, in bytes: some millions of sessions.
 const MAX_STATE_BYTES: u64 = 1 << 30;
 
 /// What tells a target in the state file: its proxy and its virtual proxy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TargetId(String);
+
+impl std::fmt::Display for TargetId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 impl From<&Target> for TargetId {
     fn from(target: &Target) -> Self {
@@ -54,7 +66,11 @@ pub struct Saved {
     /// Each target by its id.
     pub targets: HashMap<TargetId, SavedTarget>,
     /// Lines that may not have reached the reader.
-    pub untold: String,
+    pub pending: String,
+    /// Hides session ids where users are not named.
+    pub session_key: Option<[u8; SESSION_KEY_BYTES]>,
+    /// Session ids stand in it as the proxy gave them (version 1).
+    pub plain_session_ids: bool,
 }
 
 /// Why the state file cannot be used.
@@ -83,8 +99,8 @@ pub struct StateFile {
     path: PathBuf,
     /// How the users in it are named ([`crate::snapshot::Names::scheme`]).
     user_ids: String,
-    /// Held as long as the program runs.
-    _lock: File,
+    /// The file at `path`, locked as long as the program runs.
+    locked: RefCell<File>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -92,8 +108,11 @@ struct Document<'a> {
     format: Cow<'a, str>,
     version: u32,
     user_ids: Cow<'a, str>,
-    #[serde(default, skip_serializing_if = "str::is_empty")]
-    untold: Cow<'a, str>,
+    /// Hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    session_key: Option<String>,
+    #[serde(default, skip_serializing_if = "str::is_empty", alias = "untold")]
+    pending: Cow<'a, str>,
     #[serde(borrow)]
     targets: Vec<TargetRecord<'a>>,
 }
@@ -106,15 +125,19 @@ struct TargetRecord<'a> {
     consecutive_failures: u64,
     #[serde(borrow)]
     sessions: Vec<SessionRecord<'a>>,
+    #[serde(default, skip_serializing_if = "HashSet::is_empty")]
+    excluded: Cow<'a, HashSet<u64>>,
 }
 
-/// Session id, user directory, user, first seen (milliseconds since 1970).
+/// Session id, user directory, user, first seen (milliseconds since 1970), and
+/// whether that was a baseline.
 #[derive(Serialize, Deserialize)]
 struct SessionRecord<'a>(
     #[serde(borrow)] Cow<'a, str>,
-    #[serde(borrow)] Cow<'a, str>,
+    #[serde(borrow)] Option<Cow<'a, str>>,
     #[serde(borrow)] Option<Cow<'a, str>>,
     i64,
+    #[serde(default)] bool,
 );
 
 impl StateFile {
@@ -125,30 +148,37 @@ impl StateFile {
     /// # Errors
     /// Where another program uses it, or the operating system refuses.
     pub fn open(path: &Path, user_ids: String) -> Result<(Self, Saved), StateError> {
-        let lock = lock(path)?;
-        let state = Self { path: path.to_owned(), user_ids, _lock: lock };
-        let saved = match state.read()? {
-            None => Saved::default(),
-            Some(bytes) => match decode(&bytes) {
-                Ok((user_ids, saved)) if user_ids == state.user_ids => saved,
-                Ok(_) => {
-                    tracing::warn!(
-                        "users are no longer named as in the state file {} (`sessionSource.userIds` or its key): what it holds is forgotten, and this poll is the new baseline",
-                        path.display()
-                    );
-                    Saved::default()
-                }
-                Err(why) => {
-                    let aside = state.keep_aside()?;
-                    tracing::warn!(
-                        "the state file {} {why}; it is kept as {}, and this poll is the new baseline",
-                        path.display(),
-                        aside.display()
-                    );
-                    Saved::default()
-                }
-            },
+        let failed = |action| move |error| StateError::Io { path: path.to_owned(), action, error };
+        let is_new = !path.exists();
+        let mut file = open_locked(path)?;
+        let mut bytes = Vec::new();
+        (&mut file).take(MAX_STATE_BYTES + 1).read_to_end(&mut bytes).map_err(failed("read"))?;
+        if bytes.len() as u64 > MAX_STATE_BYTES {
+            let error = io::Error::from(io::ErrorKind::FileTooLarge);
+            return Err(failed("read")(error));
+        }
+        let saved = match decode(&bytes) {
+            _ if is_new => Saved::default(),
+            Ok((named, saved)) if named == user_ids => saved,
+            Ok(_) => {
+                tracing::warn!(
+                    "users are no longer named as in the state file {} (`sessionSource.userIds` or its key): what it holds is forgotten, and this poll is the new baseline",
+                    path.display()
+                );
+                Saved::default()
+            }
+            Err(why) => {
+                let aside = beside(path, &format!(".kept-{}", Timestamp::now().as_millisecond()));
+                fs::write(&aside, &bytes).map_err(failed("kept aside"))?;
+                tracing::warn!(
+                    "the state file {} {why}; it is kept as {}, and this poll is the new baseline",
+                    path.display(),
+                    aside.display()
+                );
+                Saved::default()
+            }
         };
+        let state = Self { path: path.to_owned(), user_ids, locked: RefCell::new(file) };
         Ok((state, saved))
     }
 
@@ -157,29 +187,16 @@ impl StateFile {
         move |error| StateError::Io { path, action, error }
     }
 
-    fn read(&self) -> Result<Option<Vec<u8>>, StateError> {
-        match files::read(&self.path, MAX_STATE_BYTES) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(self.error("read")(error)),
-        }
-    }
-
-    fn keep_aside(&self) -> Result<PathBuf, StateError> {
-        let aside = beside(&self.path, &format!(".kept-{}", Timestamp::now().as_millisecond()));
-        fs::rename(&self.path, &aside).map_err(self.error("kept aside"))?;
-        Ok(aside)
-    }
-
-    /// Saves what is known of every target, and the lines that tell it as long as
-    /// they are not out.
+    /// Saves what is known of every target, and the lines that report it as long
+    /// as they are not out.
     ///
     /// # Errors
     /// Where the operating system refuses; the file then holds what it held.
     pub fn save<'a>(
         &self,
         targets: impl Iterator<Item = (&'a TargetId, &'a Known, u64)>,
-        untold: &str,
+        session_key: Option<&[u8; SESSION_KEY_BYTES]>,
+        pending: &str,
     ) -> Result<(), StateError> {
         let temporary = beside(&self.path, ".new");
         let targets = targets.map(|(id, known, failures)| record(id, known, failures)).collect();
@@ -187,11 +204,14 @@ impl StateFile {
             format: FORMAT.into(),
             version: VERSION,
             user_ids: self.user_ids.as_str().into(),
-            untold: untold.into(),
+            session_key: session_key.map(|key| hexadecimal(key)),
+            pending: pending.into(),
             targets,
         };
-        write_durably(&temporary, &document).map_err(self.error("written"))?;
-        fs::rename(&temporary, &self.path).map_err(self.error("replaced"))?;
+        let file = write_durably(&temporary, &document).map_err(self.error("written"))?;
+        patiently(|| fs::rename(&temporary, &self.path)).map_err(self.error("replaced"))?;
+        // Only now the old file, and with it its lock, is let go.
+        self.locked.replace(file);
         sync_folder(&self.path);
         Ok(())
     }
@@ -200,25 +220,27 @@ impl StateFile {
 fn record<'a>(id: &'a TargetId, known: &'a Known, consecutive_failures: u64) -> TargetRecord<'a> {
     TargetRecord {
         target: Cow::Borrowed(&id.0),
-        last_poll: known.last_poll().map(|time| time.as_millisecond()),
+        last_poll: known.last_poll.map(|time| time.as_millisecond()),
         consecutive_failures,
         sessions: known
-            .sessions()
-            .filter(|(session, _)| !session.excluded)
-            .map(|(session, first_seen)| {
+            .sessions
+            .iter()
+            .map(|(session_id, session)| {
                 SessionRecord(
-                    Cow::Borrowed(session.session_id),
-                    Cow::Borrowed(session.user_directory),
-                    session.user_id.map(Cow::Borrowed),
-                    first_seen.time().as_millisecond(),
+                    Cow::Borrowed(session_id),
+                    session.user_directory.as_deref().map(Cow::Borrowed),
+                    session.user_id.as_deref().map(Cow::Borrowed),
+                    session.seen.first_seen.as_millisecond(),
+                    session.seen.at_baseline,
                 )
             })
             .collect(),
+        excluded: Cow::Borrowed(&known.excluded),
     }
 }
 
-/// Reads how users are named in a document, and what it holds; or says in a few
-/// words why it cannot.
+/// Reads how users are named in a document, and what it holds; or returns in a
+/// few words why it cannot.
 fn decode(bytes: &[u8]) -> Result<(String, Saved), String> {
     #[derive(Deserialize)]
     struct Head {
@@ -230,7 +252,7 @@ fn decode(bytes: &[u8]) -> Result<(String, Saved), String> {
     if head.format != FORMAT {
         return Err("is not ours".to_owned());
     }
-    if head.version != VERSION {
+    if ![VERSION_1, VERSION].contains(&head.version) {
         return Err(format!(
             "is of version {}, and this program knows version {VERSION}",
             head.version
@@ -238,27 +260,54 @@ fn decode(bytes: &[u8]) -> Result<(String, Saved), String> {
     }
     let document: Document<'_> = serde_json::from_slice(bytes)
         .map_err(|error| format!("is damaged ({})", json::complaint(&error)))?;
-    let targets = document
-        .targets
-        .iter()
-        .map(|record| Ok((TargetId(record.target.to_string()), restore(record)?)))
-        .collect::<Result<_, String>>()
-        .map_err(|why| format!("is damaged ({why})"))?;
-    let saved = Saved { targets, untold: document.untold.into_owned() };
+    let saved = Saved {
+        targets: document
+            .targets
+            .iter()
+            .map(|record| (TargetId(record.target.to_string()), restore(record)))
+            .collect(),
+        pending: document.pending.into_owned(),
+        session_key: document.session_key.as_deref().and_then(from_hexadecimal),
+        plain_session_ids: head.version == VERSION_1,
+    };
     Ok((document.user_ids.into_owned(), saved))
 }
 
-fn restore(record: &TargetRecord<'_>) -> Result<SavedTarget, String> {
+fn restore(record: &TargetRecord<'_>) -> SavedTarget {
     let time = |ms| Timestamp::from_millisecond(ms).unwrap_or_default();
-    let sessions = &record.sessions;
-    let snapshot = Snapshot::of(
-        sessions.iter().map(|session| (&*session.0, &*session.1, session.2.as_deref())),
-    )?;
-    let first_seen = sessions.iter().map(|session| time(session.3));
-    Ok(SavedTarget {
-        known: Known::restore(record.last_poll.map(time), snapshot, first_seen),
+    let owned = |text: &Option<Cow<'_, str>>| text.as_deref().map(str::to_owned);
+    let sessions =
+        record.sessions.iter().map(|SessionRecord(id, directory, user, seen, at_baseline)| {
+            let session = KnownSession {
+                user_directory: owned(directory),
+                user_id: owned(user),
+                seen: Seen { first_seen: time(*seen), at_baseline: *at_baseline },
+            };
+            (id.to_string(), session)
+        });
+    SavedTarget {
+        known: Known {
+            last_poll: record.last_poll.map(time),
+            sessions: sessions.collect(),
+            excluded: record.excluded.as_ref().clone(),
+        },
         consecutive_failures: record.consecutive_failures,
-    })
+    }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn from_hexadecimal(text: &str) -> Option<[u8; SESSION_KEY_BYTES]> {
+    let mut key = [0; SESSION_KEY_BYTES];
+    if text.len() != 2 * SESSION_KEY_BYTES {
+        return None;
+    }
+    for (place, byte) in key.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * place..2 * place + 2)?, 16).ok()?;
+    }
+    Some(key)
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {
@@ -267,35 +316,83 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn lock(path: &Path) -> Result<File, StateError> {
-    let lock_path = beside(path, ".lock");
-    let failed = |error| StateError::Io { path: lock_path.clone(), action: "opened", error };
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&lock_path)
-        .map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StateError::InUse(path.to_owned())),
-        Err(TryLockError::Error(error)) => {
-            Err(StateError::Io { path: lock_path, action: "locked", error })
-        }
+/// Opens the file, which is made where there is none, and locks it.
+fn open_locked(path: &Path) -> Result<File, StateError> {
+    let failed = |action| move |error| StateError::Io { path: path.to_owned(), action, error };
+    let file = patiently(|| options().truncate(false).open(path)).map_err(failed("opened"))?;
+    lock(&file, path)?;
+    // The other program may have put a new file in its place meanwhile.
+    match is_still_at(&file, path) {
+        true => Ok(file),
+        false => Err(StateError::InUse(path.to_owned())),
     }
+}
+
+fn lock(file: &File, path: &Path) -> Result<(), StateError> {
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => StateError::InUse(path.to_owned()),
+        TryLockError::Error(error) => {
+            StateError::Io { path: path.to_owned(), action: "locked", error }
+        }
+    })
+}
+
+#[cfg(unix)]
+fn is_still_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+
+    let place = |metadata: io::Result<fs::Metadata>| metadata.map(|it| (it.dev(), it.ino())).ok();
+    place(file.metadata()) == place(fs::metadata(path))
+}
+
+/// Windows lets nobody replace a file that this program has not let go.
+#[cfg(not(unix))]
+fn is_still_at(_file: &File, _path: &Path) -> bool {
+    true
 }
 
 /// Session ids and user names are nobody else's business: on Unix the file is
 /// readable by its owner alone.
-fn write_durably(path: &Path, document: &Document<'_>) -> io::Result<()> {
+fn options() -> fs::OpenOptions {
     let mut options = File::options();
-    options.create(true).write(true).truncate(true);
+    options.create(true).read(true).write(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = BufWriter::new(options.open(path)?);
-    serde_json::to_writer(&mut file, document)?;
-    file.write_all(b"\n")?;
-    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+    options
+}
+
+fn write_durably(path: &Path, document: &Document<'_>) -> io::Result<File> {
+    let file = patiently(|| options().truncate(false).open(path))?;
+    file.try_lock().map_err(io::Error::from)?;
+    file.set_len(0)?;
+    let mut writer = BufWriter::new(file);
+    writer.rewind()?;
+    serde_json::to_writer(&mut writer, document)?;
+    writer.write_all(b"\n")?;
+    let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
+    file.sync_all()?;
+    Ok(file)
+}
+
+/// Tries again for half a second what Windows refuses as long as another program
+/// (a virus scanner, a backup) has the file open.
+fn patiently<T>(mut action: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    const ACCESS_DENIED: i32 = 5;
+    const SHARING_VIOLATION: i32 = 32;
+    const PAUSE: Duration = Duration::from_millis(50);
+    let mut pauses = if cfg!(windows) { 10 } else { 0 };
+    loop {
+        match action() {
+            Err(error)
+                if pauses > 0
+                    && matches!(error.raw_os_error(), Some(ACCESS_DENIED | SHARING_VIOLATION)) =>
+            {
+                pauses -= 1;
+                thread::sleep(PAUSE);
+            }
+            result => return result,
+        }
+    }
 }
 
 /// Makes the rename itself durable, where folders can be synced.

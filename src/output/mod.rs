@@ -2,20 +2,19 @@
 //!
 //! A thread of its own writes, so that a reader that stalls stops nothing but
 //! the writing. What is in the queue is kept for the reader; when the queue is
-//! full, [`Output::send`] waits, and with it the polling. Where the queue is
-//! empty and a pipe has room, there is nothing to wait for, and lines take the
-//! short way: a thread that wakes up for each costs some 5 % of a poll.
+//! full, [`Output::send`] waits, and with it the polling.
 
 mod pipe;
 
 use std::{
     io::{self, Write},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{Arc, Mutex, mpsc},
     thread,
     time::Duration,
 };
 
 use memchr::{memchr, memrchr};
+pub use pipe::PatientStdout;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 /// Most bytes that wait for the reader.
@@ -47,7 +46,6 @@ pub struct Output {
 /// What the sender and the writer share.
 #[derive(Debug)]
 struct Shared {
-    sink: Mutex<Sink>,
     /// What the queue has room for, in bytes. Lines count until they are written.
     room: Semaphore,
     closed: watch::Sender<bool>,
@@ -60,7 +58,11 @@ impl Output {
     /// # Errors
     /// Where the operating system gives no thread.
     pub fn stdout() -> io::Result<Self> {
-        Self::start(Sink { out: Box::new(io::stdout()), stdout: Some(pipe::Stdout::new()) })
+        Self::start(Sink {
+            out: Box::new(PatientStdout::new()),
+            most: pipe::whole_write(),
+            is_stdout: true,
+        })
     }
 
     /// Starts the writer on something else than stdout.
@@ -68,13 +70,12 @@ impl Output {
     /// # Errors
     /// Where the operating system gives no thread.
     pub fn to(writer: impl Write + Send + 'static) -> io::Result<Self> {
-        Self::start(Sink { out: Box::new(writer), stdout: None })
+        Self::start(Sink { out: Box::new(writer), most: usize::MAX, is_stdout: false })
     }
 
     fn start(sink: Sink) -> io::Result<Self> {
         let (queue, messages) = mpsc::channel();
         let shared = Arc::new(Shared {
-            sink: Mutex::new(sink),
             room: Semaphore::new(QUEUE_BYTES),
             closed: watch::Sender::new(false),
             error: Mutex::default(),
@@ -83,7 +84,7 @@ impl Output {
         thread::Builder::new()
             .name("output".to_owned())
             .stack_size(256 * 1024)
-            .spawn(move || writer.write(&messages))?;
+            .spawn(move || writer.write(sink, &messages))?;
         Ok(Self { queue, shared })
     }
 
@@ -92,7 +93,7 @@ impl Output {
     /// # Errors
     /// When stdout is closed.
     pub async fn send(&self, lines: Vec<u8>) -> Result<(), Closed> {
-        if lines.is_empty() || self.shared.write_at_once(&lines)? {
+        if lines.is_empty() {
             return Ok(());
         }
         let permit = self.shared.room.acquire_many(weight(&lines)).await.map_err(|_| Closed)?;
@@ -128,27 +129,12 @@ fn weight(lines: &[u8]) -> u32 {
 }
 
 impl Shared {
-    /// Writes lines where they need not wait; answers whether it did.
-    fn write_at_once(&self, lines: &[u8]) -> Result<bool, Closed> {
-        if self.room.is_closed() {
-            return Err(Closed);
-        }
-        if self.room.available_permits() < QUEUE_BYTES {
-            return Ok(false);
-        }
-        let Ok(mut sink) = self.sink.try_lock() else { return Ok(false) };
-        sink.write_at_once(lines).map_err(|error| {
-            self.close(error);
-            Closed
-        })
-    }
-
     /// The writer's thread.
-    fn write(&self, messages: &mpsc::Receiver<Message>) {
+    fn write(&self, mut sink: Sink, messages: &mpsc::Receiver<Message>) {
         loop {
             let written = match messages.recv_timeout(READER_CHECK) {
                 Ok(Message::Lines(lines)) => {
-                    let written = self.sink().write_lines(&lines);
+                    let written = sink.write_lines(&lines);
                     self.room.add_permits(weight(&lines) as usize);
                     written
                 }
@@ -156,7 +142,7 @@ impl Shared {
                     let _ = mark.send(());
                     Ok(())
                 }
-                Err(mpsc::RecvTimeoutError::Timeout) => self.sink().has_reader(),
+                Err(mpsc::RecvTimeoutError::Timeout) => sink.has_reader(),
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
             };
             if let Err(error) = written {
@@ -165,13 +151,9 @@ impl Shared {
         }
     }
 
-    fn sink(&self) -> MutexGuard<'_, Sink> {
-        self.sink.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Nothing can be written any more.
     fn close(&self, error: io::Error) {
-        if error.kind() != io::ErrorKind::BrokenPipe
+        if !is_closed(&error)
             && let Ok(mut slot) = self.error.lock()
         {
             *slot = Some(error);
@@ -184,51 +166,34 @@ impl Shared {
 /// Where lines go.
 struct Sink {
     out: Box<dyn Write + Send>,
-    /// None where something else is written to.
-    stdout: Option<pipe::Stdout>,
+    /// Most bytes that are written at once.
+    most: usize,
+    is_stdout: bool,
 }
 
 impl Sink {
     fn has_reader(&self) -> io::Result<()> {
-        self.stdout.as_ref().map_or(Ok(()), pipe::Stdout::has_reader)
-    }
-
-    /// Writes lines if that surely needs no waiting for the reader; answers
-    /// whether it did.
-    fn write_at_once(&mut self, lines: &[u8]) -> io::Result<bool> {
-        let room = self.stdout.as_mut().map_or(0, pipe::Stdout::room);
-        if room < lines.len() {
-            return Ok(false);
-        }
-        self.write_piece(lines)?;
-        Ok(true)
+        if self.is_stdout { pipe::has_reader() } else { Ok(()) }
     }
 
     fn write_lines(&mut self, lines: &[u8]) -> io::Result<()> {
         let mut rest = lines;
         while !rest.is_empty() {
-            let most = self.stdout.as_mut().map_or(usize::MAX, pipe::Stdout::whole_write);
-            let (piece, behind) = rest.split_at(whole_lines(rest, most));
-            self.write_piece(piece)?;
+            let (piece, behind) = rest.split_at(whole_lines(rest, self.most));
+            self.out.write_all(piece)?;
+            self.out.flush()?;
             rest = behind;
-        }
-        Ok(())
-    }
-
-    fn write_piece(&mut self, piece: &[u8]) -> io::Result<()> {
-        self.out.write_all(piece)?;
-        self.out.flush()?;
-        if let Some(stdout) = &mut self.stdout {
-            stdout.wrote(piece.len());
         }
         Ok(())
     }
 }
 
-impl std::fmt::Debug for Sink {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sink").field("stdout", &self.stdout).finish_non_exhaustive()
-    }
+/// Returns whether an error says that nobody reads any more. The standard library
+/// does not know all of Windows' (`ERROR_PIPE_NOT_CONNECTED`).
+pub fn is_closed(error: &io::Error) -> bool {
+    const PIPE_NOT_CONNECTED: i32 = 233;
+    error.kind() == io::ErrorKind::BrokenPipe
+        || (cfg!(windows) && error.raw_os_error() == Some(PIPE_NOT_CONNECTED))
 }
 
 /// How many bytes of these lines are whole lines and at most so many; the whole

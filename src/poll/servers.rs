@@ -1,7 +1,9 @@
 //! The servers of a site, and how many requests each may have in flight.
 //!
 //! A server that cannot be reached is asked once in a poll, not once for each
-//! of its virtual proxies: the others share its failure.
+//! of its virtual proxies: the others share its failure. Requests that did not
+//! come back last time may hold half of all permits, so that a server that
+//! hangs keeps no healthy one from its turn.
 
 use std::{
     cell::{Cell, RefCell},
@@ -12,15 +14,15 @@ use std::{
 use jiff::Timestamp;
 use tokio::{
     sync::{Mutex, Semaphore},
-    time::{Instant, timeout_at},
+    time::timeout_at,
 };
 
 use crate::{
-    config::Config,
-    events::CertificateDates,
+    config::{Config, UserIds},
+    events::{CertificateDates, Time},
     proxy::{
-        ClientSettings, Credentials, CredentialsError, Failure, ProxyClient, Receiver,
-        no_turn_in_time,
+        Category, ClientSettings, Credentials, CredentialsError, Deadline, Failure, ProxyClient,
+        no_turn_in_time, tls::FileProblem,
     },
     target::{Server, VirtualProxy},
 };
@@ -33,51 +35,72 @@ const WARN_AGAIN: Duration = Duration::from_secs(24 * 60 * 60);
 /// All servers.
 pub struct Servers {
     credentials: Credentials,
+    settings: ClientSettings,
     servers: Vec<PolledServer>,
+    permits: Permits,
+}
+
+/// Requests that may be in flight in all.
+struct Permits {
+    all: Semaphore,
+    /// Those of them that requests may hold that did not come back last time.
+    slow: Semaphore,
 }
 
 /// One server.
-pub struct PolledServer {
-    client: ProxyClient,
+struct PolledServer {
+    server: Arc<Server>,
+    /// Or why its certificates cannot be used.
+    client: Result<ProxyClient, FileProblem>,
     requests: Semaphore,
     /// Why it cannot be reached, in this poll.
     down: RefCell<Option<Failure>>,
-    /// It could not be reached when it was last tried: one request goes first.
+    /// It was never reached, or not when it was last tried: one request goes first.
     suspect: Cell<bool>,
+    /// Its last request got no answer in time.
+    silent: Cell<bool>,
     probe: Mutex<()>,
     warned: Cell<Option<Timestamp>>,
 }
 
+/// What became of a target's last request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LastRequest {
+    /// There was none.
+    #[default]
+    None,
+    /// An answer came, or a failure came soon.
+    CameBack,
+    /// There was no answer in time.
+    TimedOut,
+}
+
 impl Servers {
-    /// Loads the certificates and makes a client for each server.
+    /// Loads the certificates and makes a client for each server. A server whose
+    /// certificates cannot be used fails alone.
     ///
     /// # Errors
-    /// All certificate files that cannot be used.
-    pub fn new(config: &Config) -> Result<Self, CredentialsError> {
-        let credentials = Credentials::load(config.certificate_files())?;
-        let settings = ClientSettings {
-            timeout: config.options.timeout,
-            max_body_bytes: config.options.max_body_bytes,
-            keep_idle: config.polling_interval * 3,
-        };
+    /// All certificate files that cannot be used, where no server has any that can.
+    pub fn new(config: &Config, settings: ClientSettings) -> Result<Self, CredentialsError> {
+        let (mut credentials, problems) = Credentials::load(config.certificate_files());
         let mut servers: Vec<PolledServer> = Vec::new();
-        let mut problems = Vec::new();
         for target in &config.targets {
-            if servers.iter().any(|known| known.is(&target.server)) {
-                continue;
-            }
-            match ProxyClient::new(Arc::clone(&target.server), &credentials, settings) {
-                Ok(client) => {
-                    servers.push(PolledServer::new(client, config.options.concurrency_per_server))
-                }
-                Err(problem) => problems.push(problem),
+            if !servers.iter().any(|known| known.is(&target.server)) {
+                let client = client(&target.server, &mut credentials, settings);
+                let requests = config.options.concurrency_per_server;
+                servers.push(PolledServer::new(&target.server, client, requests));
             }
         }
-        if problems.is_empty() {
-            Ok(Self { credentials, servers })
-        } else {
-            Err(CredentialsError(problems))
+        if !servers.is_empty() && servers.iter().all(|server| server.client.is_err()) {
+            return Err(problems);
         }
+        for problem in &problems.0 {
+            tracing::error!("{problem}");
+        }
+        let permits = config.options.concurrency;
+        let permits =
+            Permits { all: Semaphore::new(permits), slow: Semaphore::new((permits / 2).max(1)) };
+        Ok(Self { credentials, settings, servers, permits })
     }
 
     /// The place of a server.
@@ -85,18 +108,44 @@ impl Servers {
         self.servers.iter().position(|known| known.is(server)).unwrap_or(0)
     }
 
-    /// The server at a place.
-    pub fn get(&self, index: usize) -> &PolledServer {
-        &self.servers[index]
-    }
-
     /// Takes renewed certificates into use; every server gets a new chance.
     pub fn begin_poll(&mut self) {
         self.credentials.refresh();
         for server in &mut self.servers {
-            server.client.refresh(&self.credentials);
             server.down.replace(None);
+            match &mut server.client {
+                Ok(client) => client.refresh(&self.credentials),
+                // The files may be there now.
+                Err(_) => {
+                    server.client = client(&server.server, &mut self.credentials, self.settings);
+                }
+            }
         }
+    }
+
+    /// Asks for one virtual proxy's sessions when its turn comes; returns the body
+    /// of the answer.
+    ///
+    /// # Errors
+    /// Why there is no answer; also that the turn did not come before the poll's end.
+    pub async fn sessions(
+        &self,
+        server: usize,
+        virtual_proxy: &VirtualProxy,
+        last: &Cell<LastRequest>,
+        deadline: Deadline,
+    ) -> Result<Vec<u8>, Failure> {
+        let server = &self.servers[server];
+        let turn = server.in_turn(virtual_proxy, last, &self.permits, deadline);
+        match timeout_at(deadline.poll_ends, turn).await {
+            Ok(result) => result,
+            Err(_) => Err(no_turn_in_time()),
+        }
+    }
+
+    /// Until when the certificates of one server are good.
+    pub fn certificate_dates_of(&self, server: usize) -> CertificateDates {
+        self.servers[server].certificate_dates()
     }
 
     /// The earliest ends of all certificates.
@@ -116,46 +165,35 @@ impl Servers {
 }
 
 impl PolledServer {
-    fn new(client: ProxyClient, requests: usize) -> Self {
+    fn new(
+        server: &Arc<Server>,
+        client: Result<ProxyClient, FileProblem>,
+        requests: usize,
+    ) -> Self {
         Self {
+            server: Arc::clone(server),
             client,
             requests: Semaphore::new(requests),
             down: RefCell::default(),
-            suspect: Cell::new(false),
+            suspect: Cell::new(true),
+            silent: Cell::new(false),
             probe: Mutex::default(),
             warned: Cell::new(None),
         }
     }
 
     fn is(&self, server: &Server) -> bool {
-        let own = self.client.server();
-        own.proxy == server.proxy && own.tls == server.tls
-    }
-
-    /// Asks for one virtual proxy's sessions when its turn comes.
-    ///
-    /// # Errors
-    /// Why there is no answer; also that the turn did not come before `deadline`.
-    pub async fn sessions(
-        &self,
-        virtual_proxy: &VirtualProxy,
-        requests: &Semaphore,
-        deadline: Instant,
-        answer: &mut impl Receiver,
-    ) -> Result<(), Failure> {
-        match timeout_at(deadline, self.in_turn(virtual_proxy, requests, deadline, answer)).await {
-            Ok(result) => result,
-            Err(_) => Err(no_turn_in_time()),
-        }
+        self.server.proxy == server.proxy && self.server.tls == server.tls
     }
 
     async fn in_turn(
         &self,
         virtual_proxy: &VirtualProxy,
-        requests: &Semaphore,
-        deadline: Instant,
-        answer: &mut impl Receiver,
-    ) -> Result<(), Failure> {
+        last: &Cell<LastRequest>,
+        permits: &Permits,
+        deadline: Deadline,
+    ) -> Result<Vec<u8>, Failure> {
+        let client = self.client.as_ref().map_err(unusable_certificates)?;
         let _own = self.requests.acquire().await;
         let probe = if self.suspect.get() { Some(self.probe.lock().await) } else { None };
         if let Some(failure) = self.down.borrow().clone() {
@@ -163,8 +201,17 @@ impl PolledServer {
         }
         // Somebody else may have found it up while this one waited.
         let _probe = probe.filter(|_| self.suspect.get());
-        let _all = requests.acquire().await;
-        let result = self.client.sessions(virtual_proxy, deadline, answer).await;
+        let is_slow = match last.get() {
+            LastRequest::TimedOut => true,
+            LastRequest::None => self.silent.get(),
+            LastRequest::CameBack => self.silent.get() && self.suspect.get(),
+        };
+        let _slow = if is_slow { Some(permits.slow.acquire().await) } else { None };
+        let _all = permits.all.acquire().await;
+        let result = client.sessions(virtual_proxy, deadline).await;
+        let timed_out = result.as_ref().is_err_and(|failure| failure.category == Category::Timeout);
+        last.set(if timed_out { LastRequest::TimedOut } else { LastRequest::CameBack });
+        self.silent.set(timed_out);
         let down = result.as_ref().err().filter(|failure| failure.whole_server).cloned();
         self.suspect.set(down.is_some());
         if down.is_some() {
@@ -173,11 +220,11 @@ impl PolledServer {
         result
     }
 
-    /// Until when our and the server's certificate are good.
-    pub fn certificate_dates(&self) -> CertificateDates {
+    fn certificate_dates(&self) -> CertificateDates {
+        let Ok(client) = &self.client else { return CertificateDates::default() };
         CertificateDates {
-            client: Some(self.client.client_certificate_expires()),
-            server: self.client.server_certificate_expires(),
+            client: Some(Time(client.client_certificate_expires())),
+            server: client.server_certificate_expires().map(Time),
         }
     }
 
@@ -189,11 +236,10 @@ impl PolledServer {
             return;
         }
         let CertificateDates { client, server } = self.certificate_dates();
-        let files = self.client.server();
         for (whose, end) in [("our client certificate for", client), ("the certificate of", server)]
         {
-            let Some(end) =
-                end.filter(|end| end.saturating_sub(EXPIRY_WARNING).is_ok_and(|from| from <= now))
+            let Some(Time(end)) = end
+                .filter(|end| end.0.saturating_sub(EXPIRY_WARNING).is_ok_and(|from| from <= now))
             else {
                 continue;
             };
@@ -201,8 +247,38 @@ impl PolledServer {
             let verb = if end <= now { "expired" } else { "expires" };
             tracing::warn!(
                 "{whose} {} {verb} on {end:.0}; export a new one from the QMC (Certificates) before sessions can no longer be read",
-                files.name
+                self.server.name
             );
         }
+    }
+}
+
+fn client(
+    server: &Arc<Server>,
+    credentials: &mut Credentials,
+    settings: ClientSettings,
+) -> Result<ProxyClient, FileProblem> {
+    let loaded = credentials.add(&server.tls.files).map(|_| ());
+    if let Err(Some(problem)) = loaded.map_err(|problems| problems.into_iter().next()) {
+        return Err(problem);
+    }
+    ProxyClient::new(Arc::clone(server), credentials, settings)
+}
+
+fn unusable_certificates(problem: &FileProblem) -> Failure {
+    Failure::new(
+        Category::CertificateError,
+        format!("its certificates cannot be used: {}: {}", problem.path.display(), problem.message),
+    )
+    .hint(problem.hint.clone())
+}
+
+/// How the requests of a configuration are made, each in at most so much time.
+pub fn client_settings(config: &Config, request: Duration) -> ClientSettings {
+    ClientSettings {
+        timeout: request,
+        max_body_bytes: config.options.max_body_bytes,
+        keep_idle: config.polling_interval * 3,
+        quote_answers: config.options.user_ids == UserIds::Plain,
     }
 }

@@ -1,14 +1,15 @@
 //! All targets asked once, for people: no events, no memory.
 
-use futures_util::future::join_all;
-use tokio::{sync::Semaphore, time::Instant};
+use std::cell::Cell;
 
-use super::servers::Servers;
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
+use super::servers::{LastRequest, Servers, client_settings};
 use crate::{
     config::Config,
-    events::CertificateDates,
-    proxy::{CredentialsError, Failure},
-    snapshot::{Reader, Rules, Snapshot},
+    proxy::{CredentialsError, Deadline, Failure},
+    snapshot::{Rules, Snapshot},
     target::Target,
 };
 
@@ -19,30 +20,25 @@ pub struct Surveyed<'a> {
     pub target: &'a Target,
     /// Its sessions, or why they are not known.
     pub answer: Result<Snapshot, Failure>,
-    /// Until when its certificates are good.
-    pub certificates: CertificateDates,
 }
 
-/// Asks all targets of a configuration, in parallel; answers in their order.
+/// Asks all targets of a configuration, in parallel; returns their answers in
+/// their order.
 ///
 /// # Errors
-/// Where certificates cannot be used.
+/// Where no certificates can be used.
 pub async fn survey(config: &Config) -> Result<Vec<Surveyed<'_>>, CredentialsError> {
-    let servers = Servers::new(config)?;
-    let rules = Rules::new(config);
-    let requests = Semaphore::new(config.options.concurrency);
+    let request = config.options.timeout;
+    let servers = Servers::new(config, client_settings(config, request))?;
+    let rules = Rules::new(config, None);
     // People wait for an answer, not for a tick: each target has its own time.
-    let deadline = Instant::now()
-        + config.options.timeout * u32::try_from(config.targets.len().max(1)).unwrap_or(u32::MAX);
+    let all = request * u32::try_from(config.targets.len().max(1)).unwrap_or(u32::MAX);
+    let deadline = Deadline { poll_ends: Instant::now() + all, request };
     let asked = config.targets.iter().map(|target| async {
-        let server = servers.get(servers.index_of(&target.server));
-        let mut reader = Reader::new(&rules);
-        let answer = server.sessions(&target.virtual_proxy, &requests, deadline, &mut reader).await;
-        Surveyed {
-            target,
-            answer: answer.and_then(|()| reader.finish()),
-            certificates: server.certificate_dates(),
-        }
+        let server = servers.index_of(&target.server);
+        let last = Cell::new(LastRequest::None);
+        let answer = servers.sessions(server, &target.virtual_proxy, &last, deadline).await;
+        Surveyed { target, answer: answer.and_then(|body| Snapshot::read(body, &rules)) }
     });
     Ok(join_all(asked).await)
 }

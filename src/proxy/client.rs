@@ -1,6 +1,6 @@
 //! One server's session API over HTTP/1.1 and mutual TLS.
 
-use std::{cell::Cell, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use reqwest::{
@@ -13,12 +13,15 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     Failure,
-    credentials::{CertificateSet, Credentials},
+    credentials::Credentials,
     explain::{self, HostNotFound},
-    tls::{self, FileProblem, FileStamp, Witness},
+    tls::{self, CertificateObserver, FileProblem, FileStamp},
     xrfkey,
 };
 use crate::target::{Server, VirtualProxy};
+
+/// Most room that is made for a body before it comes, in bytes.
+const MOST_AT_ONCE: u64 = 16 * 1024 * 1024;
 
 /// What all requests have in common.
 #[derive(Clone, Copy, Debug)]
@@ -29,14 +32,8 @@ pub struct ClientSettings {
     pub max_body_bytes: usize,
     /// How long an unused connection is kept: longer than the polling interval.
     pub keep_idle: Duration,
-}
-
-/// Takes the body of an answer as it comes.
-pub trait Receiver {
-    /// A body begins. What came before was of a connection that broke.
-    fn begin(&mut self);
-    /// The next piece of it.
-    fn piece(&mut self, bytes: &[u8]);
+    /// Whether a failure may quote what the server said: it may name a user.
+    pub quote_answers: bool,
 }
 
 /// Speaks to one server.
@@ -44,12 +41,13 @@ pub trait Receiver {
 pub struct ProxyClient {
     server: Arc<Server>,
     settings: ClientSettings,
-    http: reqwest::Client,
-    witness: Witness,
+    /// Keeps its connections.
+    kept: reqwest::Client,
+    /// Makes a new connection for each request.
+    fresh: reqwest::Client,
+    observer: CertificateObserver,
     client_certificate_expires: Timestamp,
     stamp: FileStamp,
-    /// Some request was answered: a connection may be a kept one.
-    answered: Cell<bool>,
 }
 
 impl ProxyClient {
@@ -67,15 +65,16 @@ impl ProxyClient {
             message: "was not loaded".to_owned(),
             hint: "restart the program".to_owned(),
         })?;
-        let (http, witness) = http_client(&server, set, settings)?;
+        let (config, observer) =
+            tls::client_config(&set.identity, set.roots.as_deref(), &server.tls)?;
         Ok(Self {
+            kept: http_client(&server, config.clone(), settings, usize::MAX)?,
+            fresh: http_client(&server, config, settings, 0)?,
             server,
             settings,
-            http,
-            witness,
+            observer,
             client_certificate_expires: set.identity.certificate().not_after,
             stamp: set.stamp.clone(),
-            answered: Cell::new(false),
         })
     }
 
@@ -103,101 +102,114 @@ impl ProxyClient {
 
     /// Until when the server's certificate is good, once it has shown one.
     pub fn server_certificate_expires(&self) -> Option<Timestamp> {
-        self.witness.certificate().map(|certificate| certificate.not_after)
+        self.observer.certificate().map(|certificate| certificate.not_after)
     }
 
-    /// Asks for the sessions of one virtual proxy.
+    /// Asks for the sessions of one virtual proxy; returns the answer's body.
     ///
     /// # Errors
-    /// Whatever keeps the answer from being a whole body with status 200.
+    /// Whatever keeps the answer from being a whole body with status 200 before
+    /// the deadline.
     pub async fn sessions(
         &self,
         virtual_proxy: &VirtualProxy,
-        deadline: Instant,
-        answer: &mut impl Receiver,
-    ) -> Result<(), Failure> {
+        deadline: Deadline,
+    ) -> Result<Vec<u8>, Failure> {
         let asked = Instant::now();
-        let deadline = deadline.min(asked + self.settings.timeout);
-        match timeout_at(deadline, self.ask_twice(virtual_proxy, answer)).await {
-            Ok(Ok(())) => {
-                self.answered.set(true);
-                Ok(())
-            }
-            Ok(Err(failure)) => Err(failure),
+        match timeout_at(deadline.of_request(asked), self.ask_twice(virtual_proxy)).await {
+            Ok(result) => result,
+            Err(_) if deadline.cuts(asked) => Err(explain::turn_came_late(asked.elapsed())),
             Err(_) => Err(explain::no_answer_in_time(asked.elapsed())),
         }
     }
 
-    /// A server may close a kept connection in the moment in which we use it.
-    /// That says nothing about the server, so a second, fresh one is tried.
-    async fn ask_twice(
-        &self,
-        virtual_proxy: &VirtualProxy,
-        answer: &mut impl Receiver,
-    ) -> Result<(), Failure> {
-        match self.ask(virtual_proxy, answer).await {
-            Err(Trouble::Transport(error))
-                if self.answered.get() && explain::connection_was_closed(&error) =>
-            {
-                self.answered.set(false);
-                self.ask(virtual_proxy, answer).await
+    /// A server may close a kept connection in the moment in which we use it, and
+    /// all that we keep at once. That says nothing about the server, so every
+    /// request may be tried once more, on a new connection.
+    async fn ask_twice(&self, virtual_proxy: &VirtualProxy) -> Result<Vec<u8>, Failure> {
+        match self.ask(&self.kept, virtual_proxy).await {
+            Err(RequestError::Transport(error)) if explain::connection_was_closed(&error) => {
+                self.ask(&self.fresh, virtual_proxy).await
             }
             result => result,
         }
-        .map_err(|trouble| match trouble {
-            Trouble::Failure(failure) => failure,
-            Trouble::Transport(error) => explain::transport(&error, &self.server, &self.witness),
+        .map_err(|error| match error {
+            RequestError::Failure(failure) => failure,
+            RequestError::Transport(error) => {
+                explain::transport(&error, &self.server, &self.observer)
+            }
         })
     }
 
     async fn ask(
         &self,
+        http: &reqwest::Client,
         virtual_proxy: &VirtualProxy,
-        answer: &mut impl Receiver,
-    ) -> Result<(), Trouble> {
+    ) -> Result<Vec<u8>, RequestError> {
         let key = xrfkey::fresh();
         let url = format!(
             "https://{}{}?Xrfkey={key}",
             self.server.proxy.authority(),
             virtual_proxy.session_path()
         );
-        let response = self.http.get(url).header("X-Qlik-Xrfkey", key).send().await?;
+        let response = http.get(url).header("X-Qlik-Xrfkey", key).send().await?;
         let status = response.status().as_u16();
         if status == 200 {
-            return self.receive(response, answer).await;
+            return self.receive(response).await;
         }
         let location = response
             .headers()
             .get(reqwest::header::LOCATION)
             .map(|location| String::from_utf8_lossy(location.as_bytes()).into_owned());
-        let body = beginning(response).await;
-        Err(explain::status(&self.server, virtual_proxy, status, location.as_deref(), &body).into())
+        let refusal = explain::Refusal {
+            status,
+            location,
+            body: beginning(response).await,
+            may_be_quoted: self.settings.quote_answers,
+        };
+        Err(explain::refusal(&self.server, virtual_proxy, &refusal).into())
     }
 
-    async fn receive(
-        &self,
-        mut response: Response,
-        answer: &mut impl Receiver,
-    ) -> Result<(), Trouble> {
-        let limit = self.settings.max_body_bytes as u64;
-        let mut is_html = is_html(&response);
-        if response.content_length().is_some_and(|announced| announced > limit) {
+    async fn receive(&self, mut response: Response) -> Result<Vec<u8>, RequestError> {
+        let limit = self.settings.max_body_bytes;
+        let is_html = is_html(&response);
+        let announced = response.content_length().unwrap_or(0);
+        if announced > limit as u64 {
             return Err(explain::body_too_large(limit).into());
         }
-        answer.begin();
-        let (mut received, mut only_layout) = (0, true);
+        // What a server announces is not yet there: little room is made for it.
+        let mut body = Vec::with_capacity(announced.min(MOST_AT_ONCE) as usize);
         while let Some(piece) = response.chunk().await? {
-            received += piece.len() as u64;
-            if received > limit {
+            if body.len() + piece.len() > limit {
                 return Err(explain::body_too_large(limit).into());
             }
-            if only_layout && let Some(first) = piece.trim_ascii_start().first() {
-                only_layout = false;
-                is_html |= *first == b'<';
-            }
-            answer.piece(&piece);
+            body.extend_from_slice(&piece);
         }
-        if is_html { Err(explain::login_page(&self.server, 200, None).into()) } else { Ok(()) }
+        if is_html || body.trim_ascii_start().starts_with(b"<") {
+            return Err(explain::login_page(&self.server, 200, None).into());
+        }
+        Ok(body)
+    }
+}
+
+/// When a request ends at the latest: its own time is over, or the poll is.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    /// The end of the poll.
+    pub poll_ends: Instant,
+    /// What one request may take.
+    pub request: Duration,
+}
+
+impl Deadline {
+    /// The deadline of a request that begins at `asked`.
+    fn of_request(&self, asked: Instant) -> Instant {
+        self.poll_ends.min(asked + self.request)
+    }
+
+    /// Returns whether the poll's end leaves such a request less than its time.
+    fn cuts(&self, asked: Instant) -> bool {
+        asked + self.request > self.poll_ends
     }
 }
 
@@ -216,18 +228,18 @@ async fn beginning(mut response: Response) -> Vec<u8> {
 }
 
 /// A failure that is understood, or what the HTTP client says.
-enum Trouble {
+enum RequestError {
     Failure(Failure),
     Transport(reqwest::Error),
 }
 
-impl From<Failure> for Trouble {
+impl From<Failure> for RequestError {
     fn from(failure: Failure) -> Self {
         Self::Failure(failure)
     }
 }
 
-impl From<reqwest::Error> for Trouble {
+impl From<reqwest::Error> for RequestError {
     fn from(error: reqwest::Error) -> Self {
         Self::Transport(error)
     }
@@ -243,11 +255,11 @@ fn is_html(response: &Response) -> bool {
 
 fn http_client(
     server: &Server,
-    set: &CertificateSet,
+    config: rustls::ClientConfig,
     settings: ClientSettings,
-) -> Result<(reqwest::Client, Witness), FileProblem> {
-    let (config, witness) = tls::client_config(&set.identity, set.roots.as_deref(), &server.tls)?;
-    let http = reqwest::Client::builder()
+    kept_connections: usize,
+) -> Result<reqwest::Client, FileProblem> {
+    reqwest::Client::builder()
         .tls_backend_preconfigured(config)
         .https_only(true)
         .http1_only()
@@ -259,6 +271,7 @@ fn http_client(
         // cannot be reached is told from one that does not answer.
         .connect_timeout(settings.timeout.mul_f64(0.9))
         .pool_idle_timeout(settings.keep_idle)
+        .pool_max_idle_per_host(kept_connections)
         .tcp_keepalive(Duration::from_secs(30))
         .dns_resolver(SystemResolver)
         .build()
@@ -266,8 +279,7 @@ fn http_client(
             path: server.tls.files.client_cert.clone(),
             message: format!("no HTTPS client could be made: {error}"),
             hint: "this is a defect of qlik-sessions, please report it".to_owned(),
-        })?;
-    Ok((http, witness))
+        })
 }
 
 /// The operating system's resolver, with an error that can be told from others.

@@ -40,13 +40,8 @@ impl std::fmt::Display for CredentialsError {
 impl std::error::Error for CredentialsError {}
 
 impl Credentials {
-    /// Loads certificate sets.
-    ///
-    /// # Errors
-    /// The problems of all sets.
-    pub fn load<'a>(
-        sets: impl Iterator<Item = &'a CertificateFiles>,
-    ) -> Result<Self, CredentialsError> {
+    /// Loads certificate sets; returns also the problems of those that cannot be used.
+    pub fn load<'a>(sets: impl Iterator<Item = &'a CertificateFiles>) -> (Self, CredentialsError) {
         let mut credentials = Self::default();
         let mut problems = Vec::new();
         for problem in sets.filter_map(|files| credentials.add(files).err()).flatten() {
@@ -56,7 +51,7 @@ impl Credentials {
             }
         }
         credentials.sets.keys().for_each(warn_of_readers);
-        if problems.is_empty() { Ok(credentials) } else { Err(CredentialsError(problems)) }
+        (credentials, CredentialsError(problems))
     }
 
     /// Loads one set, where it is not loaded yet.

@@ -4,7 +4,7 @@ use std::{error::Error, io, time::Duration};
 
 use super::{
     Category, Failure,
-    tls::{self, Witness},
+    tls::{self, CertificateObserver},
 };
 use crate::target::{Server, VirtualProxy};
 
@@ -13,6 +13,7 @@ pub const BODY_START_BYTES: usize = 4_096;
 /// How much of it is shown, in bytes.
 const SHOWN_BYTES: usize = 200;
 const UNREACHABLE: &str = "is the server up, is its proxy service still starting, and does a firewall let this machine through to the port? `qlik-sessions check` shows how far a connection comes";
+const NO_TURN_HINT: &str = "other requests took the time: see which targets fail with `timeout`; raise `pollingInterval`, `sessionSource.concurrency` or `concurrencyPerServer` where there are simply many";
 /// How the proxy refuses a request whose keys differ.
 const XSRF_TEXT: &str = "XSRF prevention check failed";
 
@@ -76,9 +77,13 @@ pub fn connection_was_closed(error: &reqwest::Error) -> bool {
 }
 
 /// A request that brought no answer.
-pub fn transport(error: &reqwest::Error, server: &Server, witness: &Witness) -> Failure {
+pub fn transport(
+    error: &reqwest::Error,
+    server: &Server,
+    observer: &CertificateObserver,
+) -> Failure {
     let failure = if let Some(error) = cause::<rustls::Error>(error) {
-        tls::explain(error, &server.proxy.host, &server.tls, witness)
+        tls::explain(error, &server.proxy.host, &server.tls, observer)
     } else if let Some(error) = cause::<HostNotFound>(error) {
         host_not_found(error)
     } else if error.is_timeout() {
@@ -145,11 +150,24 @@ pub fn no_answer_in_time(waited: Duration) -> Failure {
 /// The poll was over before this target's turn came.
 pub fn no_turn_in_time() -> Failure {
     Failure::new(Category::Timeout, "the poll was over before this target's turn came")
-        .hint("raise `pollingInterval` or `sessionSource.concurrencyPerServer`, or find out why the server is slow")
+        .hint(NO_TURN_HINT)
+}
+
+/// The request began so late that the poll's end cut its time.
+pub fn turn_came_late(left: Duration) -> Failure {
+    let left = Duration::from_millis(u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
+    Failure::new(
+        Category::Timeout,
+        format!(
+            "this target's turn came only {} before the end of the poll, and that was too short for its answer",
+            humantime::format_duration(left)
+        ),
+    )
+    .hint(NO_TURN_HINT)
 }
 
 /// More than `maxBodyBytes`.
-pub fn body_too_large(limit: u64) -> Failure {
+pub fn body_too_large(limit: usize) -> Failure {
     Failure::new(Category::BodyTooLarge, format!("the answer has more than {limit} bytes"))
         .hint("is this the session API? If so, raise `sessionSource.maxBodyBytes`")
         .status(200)
@@ -159,7 +177,7 @@ pub fn body_too_large(limit: u64) -> Failure {
 pub fn login_page(server: &Server, status: u16, location: Option<&str>) -> Failure {
     let message = match location {
         Some(location) => {
-            format!("the server redirects to a login page: {}", shown(location.as_bytes()))
+            format!("the server redirects to a login page{location}")
         }
         None => {
             "the server shows a web page, probably its login form, instead of a list of sessions"
@@ -177,23 +195,45 @@ pub fn login_page(server: &Server, status: u16, location: Option<&str>) -> Failu
     Failure::new(Category::LoginPage, message).hint(hint).status(status)
 }
 
-/// A status that is not 200.
-pub fn status(
-    server: &Server,
-    virtual_proxy: &VirtualProxy,
-    status: u16,
-    location: Option<&str>,
-    body: &[u8],
-) -> Failure {
-    let text = String::from_utf8_lossy(body);
-    let said =
-        if body.trim_ascii().is_empty() { String::new() } else { format!(": {}", shown(body)) };
+/// An answer with a status that is not 200.
+pub struct Refusal {
+    /// The status.
+    pub status: u16,
+    /// Where a redirect leads.
+    pub location: Option<String>,
+    /// The beginning of the body.
+    pub body: Vec<u8>,
+    /// Whether a message may quote the server: it may name a user.
+    pub may_be_quoted: bool,
+}
+
+impl Refusal {
+    /// A text of the server for a message, or only how long it is.
+    fn quoted(&self, text: &[u8]) -> String {
+        if text.trim_ascii().is_empty() {
+            String::new()
+        } else if self.may_be_quoted {
+            format!(": {}", shown(text))
+        } else {
+            format!(" and {} bytes", text.len())
+        }
+    }
+}
+
+/// Why a server refuses.
+pub fn refusal(server: &Server, virtual_proxy: &VirtualProxy, refusal: &Refusal) -> Failure {
+    let status = refusal.status;
+    let text = String::from_utf8_lossy(&refusal.body);
+    let said = refusal.quoted(&refusal.body);
     let failure = |category| {
         Failure::new(category, format!("the server answers with status {status}{said}"))
             .status(status)
     };
     match status {
-        300..=399 => login_page(server, status, Some(location.unwrap_or("(no address)"))),
+        300..=399 => {
+            let location = refusal.location.as_deref().unwrap_or_default();
+            login_page(server, status, Some(&refusal.quoted(location.as_bytes())))
+        }
         403 if text.contains(XSRF_TEXT) => failure(Category::XsrfRejected)
             .hint("something between this machine and the proxy drops the header X-Qlik-Xrfkey or the query: poll the proxy directly"),
         401 | 403 => failure(Category::AuthError).hint(
@@ -213,9 +253,11 @@ pub fn status(
     }
 }
 
-/// The beginning of a text from outside, on one line.
+/// The beginning of a text from outside, on one line; of HTML its title or its
+/// text, without tags.
 fn shown(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
+    let text = if text.trim_start().starts_with('<') { text_of_html(&text) } else { text.into() };
     let words: Vec<&str> = text
         .split(|c: char| c.is_whitespace() || c.is_control())
         .filter(|w| !w.is_empty())
@@ -223,4 +265,41 @@ fn shown(text: &[u8]) -> String {
     let line = words.join(" ");
     let end = line.floor_char_boundary(SHOWN_BYTES);
     if end < line.len() { format!("{}…", &line[..end]) } else { line }
+}
+
+/// The title of a page, or else its text. Entities stay as they are.
+fn text_of_html(html: &str) -> String {
+    // ASCII alone changes: every place stays where it was.
+    let lower = html.to_ascii_lowercase();
+    let title = lower.find("<title>").map(|at| at + "<title>".len());
+    if let Some(start) = title
+        && let Some(length) = lower[start..].find("</title>")
+        && !html[start..start + length].trim().is_empty()
+    {
+        return html[start..start + length].to_owned();
+    }
+    let mut text = String::new();
+    let mut rest = html;
+    while let Some(start) = rest.find('<') {
+        text.push_str(&rest[..start]);
+        text.push(' ');
+        let Some(end) = rest[start..].find('>') else { return text };
+        rest = &rest[start + end + 1..];
+    }
+    text + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn a_page_is_its_title_or_its_text() {
+        assert_eq!(shown(b"<html><head><title>502 Bad Gateway</title></head>"), "502 Bad Gateway");
+        assert_eq!(
+            shown(b"<html><body><h1>Not found</h1>\n<p>no such page"),
+            "Not found no such page"
+        );
+        assert_eq!(shown(b"plain < text"), "plain < text");
+    }
 }

@@ -12,7 +12,7 @@ mod failure;
 pub mod tls;
 mod xrfkey;
 
-pub use client::{ClientSettings, ProxyClient, Receiver};
+pub use client::{ClientSettings, Deadline, ProxyClient};
 pub use credentials::{CertificateSet, Credentials, CredentialsError};
 pub use explain::{
     connection_failure, no_answer_in_time, no_connection_in_time, no_turn_in_time,

@@ -1,24 +1,38 @@
-//! How users are named: plainly, by a pseudonym, or not at all.
+//! How users are named: plainly, by a pseudonym, or not at all. This is the one
+//! place where a name becomes something else.
 
 use std::borrow::Cow;
 
-use ring::hmac;
+use ring::{
+    hmac,
+    rand::{SecureRandom, SystemRandom},
+};
 
 use super::Attributes;
-use crate::config::UserIds;
+use crate::{config::UserIds, user::folded};
 
-/// Stands where a user's id was hidden in another text.
+/// Stands in place of a text that holds a user's id.
 const OMITTED: &str = "(omitted)";
+/// Shortest part of a user id, in bytes, that is looked for in other texts:
+/// shorter ones stand in many by chance.
+const SHORTEST_PART: usize = 3;
+/// Length of the key that hides session ids where users are not named.
+pub const SESSION_KEY_BYTES: usize = 32;
 
 /// Names users as the settings say.
 pub enum Names {
     /// As the proxy does.
     Plain,
-    /// By HMAC-SHA-256 over `DIRECTORY\id`, in hex: the same person has the same
-    /// pseudonym as long as the key stays.
+    /// By HMAC-SHA-256 over the folded `directory\id`, in hexadecimal: the same
+    /// person has the same pseudonym as long as the key stays.
     Pseudonym(hmac::Key),
-    /// Not at all.
-    Omit,
+    /// Not at all. The key hides session ids that may hold a user's.
+    Omit {
+        /// The key as it is kept in the state file.
+        bytes: [u8; SESSION_KEY_BYTES],
+        /// The same key, ready to be used.
+        key: hmac::Key,
+    },
 }
 
 impl std::fmt::Debug for Names {
@@ -26,126 +40,142 @@ impl std::fmt::Debug for Names {
         f.write_str(match self {
             Self::Plain => "Plain",
             Self::Pseudonym(_) => "Pseudonym",
-            Self::Omit => "Omit",
+            Self::Omit { .. } => "Omit",
         })
     }
 }
 
 impl Names {
-    /// As a configuration says.
-    pub fn new(user_ids: &UserIds) -> Self {
+    /// As a configuration says. `session_key` is that of an earlier run.
+    pub fn new(user_ids: &UserIds, session_key: Option<[u8; SESSION_KEY_BYTES]>) -> Self {
         match user_ids {
             UserIds::Plain => Self::Plain,
             UserIds::Pseudonym(key) => {
                 Self::Pseudonym(hmac::Key::new(hmac::HMAC_SHA256, key.expose().as_bytes()))
             }
-            UserIds::Omit => Self::Omit,
+            UserIds::Omit => {
+                let bytes = session_key.unwrap_or_else(random_key);
+                Self::Omit { bytes, key: hmac::Key::new(hmac::HMAC_SHA256, &bytes) }
+            }
         }
     }
 
     /// A text that differs where the same user is named differently.
-    pub fn scheme(&self) -> String {
-        match self {
+    pub fn scheme(user_ids: &UserIds) -> String {
+        match Self::new(user_ids, None) {
             Self::Plain => "plain".to_owned(),
             Self::Pseudonym(key) => {
-                let tag = hmac::sign(key, b"qlik-sessions userIds");
+                let tag = hmac::sign(&key, b"qlik-sessions userIds");
                 format!("pseudonym {}", hexadecimal(&tag.as_ref()[..8]))
             }
-            Self::Omit => "omit".to_owned(),
+            Self::Omit { .. } => "omit".to_owned(),
         }
     }
 
-    /// How one user is named.
-    pub fn name(&self, user_directory: &str, user_id: &str) -> Name {
+    /// The key that has to be kept so that hidden session ids stay the same.
+    pub fn session_key(&self) -> Option<&[u8; SESSION_KEY_BYTES]> {
         match self {
-            Self::Plain => Name::Plain,
-            Self::Pseudonym(key) => {
-                let mut context = hmac::Context::with_key(key);
-                context.update(user_directory.as_bytes());
-                context.update(b"\\");
-                context.update(user_id.as_bytes());
-                let pseudonym = hexadecimal(context.sign().as_ref());
-                Name::Hidden { id: user_id.to_owned(), shown: Some(pseudonym) }
-            }
-            Self::Omit => Name::Hidden { id: user_id.to_owned(), shown: None },
+            Self::Omit { bytes, .. } => Some(bytes),
+            Self::Plain | Self::Pseudonym(_) => None,
         }
     }
+
+    /// Returns whether users are named at all.
+    pub fn are_shown(&self) -> bool {
+        !matches!(self, Self::Omit { .. })
+    }
+
+    /// What stands in `user_id`; directory and id also come [`folded`].
+    pub fn user_id(&self, id: &str, directory: &str, folded_id: &str) -> Option<String> {
+        match self {
+            Self::Plain => Some(id.to_owned()),
+            Self::Pseudonym(key) => Some(hmac_of(key, &[directory, "\\", folded_id])),
+            Self::Omit { .. } => None,
+        }
+    }
+
+    /// What stands in `session_id`. An external session module may build it from
+    /// the user's id, so only GUIDs, which the proxy makes, are shown to everybody.
+    /// A plain digest would not do: it can be guessed from a list of accounts.
+    pub fn session_id(&self, session_id: Cow<'_, str>) -> String {
+        match self {
+            Self::Pseudonym(key) | Self::Omit { key, .. } if !is_guid(&session_id) => {
+                hmac_of(key, &["session ", &session_id])
+            }
+            _ => session_id.into_owned(),
+        }
+    }
+
+    /// Replaces attribute values that hold the user's id or stand in it: a mail
+    /// address, an account, a display name.
+    pub fn hide(&self, folded_id: &str, shown: Option<&str>, attributes: &mut Attributes) {
+        if matches!(self, Self::Plain) {
+            return;
+        }
+        for value in attributes.values_mut().flatten() {
+            if is_about(&folded(value), folded_id) {
+                *value = shown.unwrap_or(OMITTED).to_owned();
+            }
+        }
+    }
+}
+
+/// Returns whether a text tells who the user with this id is. Both are folded.
+fn is_about(text: &str, id: &str) -> bool {
+    let account = id.rsplit(['\\', '/']).next().unwrap_or(id);
+    let account = account.split('@').next().unwrap_or(account);
+    let holds = |part: &str| part.len() >= SHORTEST_PART && text.contains(part);
+    text == id || holds(id) || holds(account) || (text.len() >= SHORTEST_PART && id.contains(text))
+}
+
+/// `ea7821ab-dbad-4b1f-851d-cb06a73e10a7`.
+fn is_guid(text: &str) -> bool {
+    let groups: Vec<&str> = text.split('-').collect();
+    groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12])
+        && groups.iter().all(|group| group.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+fn hmac_of(key: &hmac::Key, texts: &[&str]) -> String {
+    let mut context = hmac::Context::with_key(key);
+    for text in texts {
+        context.update(text.as_bytes());
+    }
+    hexadecimal(context.sign().as_ref())
+}
+
+fn random_key() -> [u8; SESSION_KEY_BYTES] {
+    let mut bytes = [0; SESSION_KEY_BYTES];
+    SystemRandom::new().fill(&mut bytes).expect("the operating system gives random bytes");
+    bytes
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// How one user is named, in each place where the id may stand.
-pub enum Name {
-    /// As the proxy does.
-    Plain,
-    /// By something else, or by nothing.
-    Hidden {
-        /// What must not be seen.
-        id: String,
-        /// What is seen in its place.
-        shown: Option<String>,
-    },
-}
+#[cfg(test)]
+mod tests {
+    use super::{is_about, is_guid};
 
-impl Name {
-    /// What stands in `user_id`.
-    pub fn shown<'a>(&'a self, id: &'a str) -> Option<&'a str> {
-        match self {
-            Self::Plain => Some(id),
-            Self::Hidden { shown, .. } => shown.as_deref(),
+    #[test]
+    fn texts_about_a_user_are_known() {
+        for (text, id) in [
+            ("goran@lab.example", "goran"),
+            ("goran", "goran@lab.example"),
+            ("goran@other.example", "goran@lab.example"),
+            ("lab\\goran", "goran"),
+            ("jo", "jo"),
+        ] {
+            assert!(is_about(text, id), "{text} is about {id}");
         }
+        assert!(!is_about("staff", "goran"));
+        assert!(!is_about("", "goran"));
     }
 
-    /// External session modules may build a session's id from the user's. An id
-    /// of one or two characters stands in every GUID by chance, and is left.
-    pub fn hide_in_session_id<'a>(&self, session_id: &'a str) -> Cow<'a, str> {
-        match self {
-            Self::Hidden { id, .. } if id.len() > 2 => {
-                self.hidden(session_id).map_or(Cow::Borrowed(session_id), Cow::Owned)
-            }
-            _ => Cow::Borrowed(session_id),
-        }
+    #[test]
+    fn only_guids_are_guids() {
+        assert!(is_guid("ea7821ab-dbad-4b1f-851d-cb06a73e10a7"));
+        assert!(!is_guid("ea7821ab-dbad-4b1f-851d-cb06a73e10ag"));
+        assert!(!is_guid("goran"));
     }
-
-    /// Attributes often repeat the id: as a mail address, a display name.
-    pub fn hide_in_attributes(&self, attributes: &mut Attributes) {
-        for value in attributes.values_mut().flatten() {
-            if let Some(hidden) = self.hidden(value) {
-                *value = hidden;
-            }
-        }
-    }
-
-    /// The text without the id, if it holds it, in upper or lower case.
-    fn hidden(&self, text: &str) -> Option<String> {
-        let Self::Hidden { id, shown } = self else { return None };
-        if id.is_empty() {
-            return None;
-        }
-        let (lower_text, lower_id) = (text.to_lowercase(), id.to_lowercase());
-        if !lower_text.contains(&lower_id) {
-            return None;
-        }
-        let shown = shown.as_deref().unwrap_or(OMITTED);
-        // Lowering may move bytes (`İ`); then nothing of the text is kept.
-        Some(if text.is_ascii() && id.is_ascii() {
-            replace_ignoring_case(text, &lower_text, &lower_id, shown)
-        } else {
-            shown.to_owned()
-        })
-    }
-}
-
-fn replace_ignoring_case(text: &str, lower_text: &str, lower_id: &str, shown: &str) -> String {
-    let mut result = String::new();
-    let mut at = 0;
-    for (start, found) in lower_text.match_indices(lower_id) {
-        result.push_str(&text[at..start]);
-        result.push_str(shown);
-        at = start + found.len();
-    }
-    result.push_str(&text[at..]);
-    result
 }

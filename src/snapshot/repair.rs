@@ -7,15 +7,11 @@ use memchr::memchr;
 /// Bytes of an escaped pair.
 const PAIR: usize = 12;
 
-/// Replaces every escaped surrogate that has no partner by `\ufffd`, in place,
-/// from `at` on. Answers how far: to the end where the text is complete, else to
-/// the first escape whose partner may be still to come.
-pub fn lone_surrogates(json: &mut [u8], mut at: usize, complete: bool) -> usize {
+/// Replaces every escaped surrogate that has no partner by `\ufffd`, in place.
+pub fn lone_surrogates(json: &mut [u8]) {
+    let mut at = 0;
     while let Some(next) = json.get(at..).and_then(|rest| memchr(b'\\', rest)) {
         at += next;
-        if !complete && json.len() - at < PAIR {
-            return at;
-        }
         match surrogate(json, at) {
             Some(Half::High) if surrogate(json, at + 6) == Some(Half::Low) => at += PAIR,
             Some(_) => {
@@ -26,7 +22,6 @@ pub fn lone_surrogates(json: &mut [u8], mut at: usize, complete: bool) -> usize 
             None => at += 2,
         }
     }
-    json.len()
 }
 
 #[derive(PartialEq, Eq)]
@@ -55,7 +50,7 @@ mod tests {
 
     fn repaired(json: &str) -> String {
         let mut bytes = json.as_bytes().to_vec();
-        assert_eq!(lone_surrogates(&mut bytes, 0, true), bytes.len());
+        lone_surrogates(&mut bytes);
         String::from_utf8(bytes).expect("only ASCII is replaced by ASCII")
     }
 

@@ -1,97 +1,63 @@
-//! People: a user may hold many sessions.
+//! Distinct users: a user may hold many sessions.
 
-use std::cmp::Ordering;
+use std::collections::HashMap;
 
-use hashbrown::HashSet;
+use crate::user::UserIdentity;
 
-use crate::fingerprint::Fingerprints;
+/// Distinct users and how many sessions each holds.
+#[derive(Clone, Debug, Default)]
+pub struct DistinctUsers(HashMap<UserIdentity, User>);
 
-/// Who somebody is, on any target. The name cannot be told from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Person(u128);
-
-/// Distinct people.
-#[derive(Debug, Default)]
-pub struct People {
-    known: HashSet<Person>,
-    fingerprints: Fingerprints,
+/// One of them.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// `DIRECTORY\id` in the first spelling of the answer, named as the settings
+    /// say; none where users are not named.
+    pub name: Option<String>,
+    /// Sessions that the user holds.
+    pub sessions: usize,
+    /// Excluded users count only where the settings say so.
+    pub excluded: bool,
 }
 
-impl People {
-    /// The user with this directory and id.
-    pub(super) fn person(&mut self, user_directory: &str, user_id: &str) -> Person {
-        Person(self.fingerprints.of(&[user_directory, user_id]))
+impl DistinctUsers {
+    /// Adds a session of a user.
+    pub fn add_session(&mut self, identity: UserIdentity, name: Option<String>, excluded: bool) {
+        self.0.entry(identity).or_insert(User { name, sessions: 0, excluded }).sessions += 1;
     }
 
-    /// Adds somebody; answers whether that is somebody new.
-    pub(super) fn insert(&mut self, person: Person) -> bool {
-        self.known.insert(person)
-    }
-
-    /// Adds these people.
-    pub fn extend(&mut self, people: &Self) {
-        self.known.extend(&people.known);
+    /// Adds the users of another target.
+    pub fn extend(&mut self, others: Self) {
+        for (identity, other) in others.0 {
+            let user = self.0.entry(identity).or_insert(User { sessions: 0, ..other.clone() });
+            user.sessions += other.sessions;
+        }
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.known.len()
+        self.0.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.known.is_empty()
+        self.0.is_empty()
+    }
+
+    /// The names of all users, in order.
+    pub fn names(&self) -> Vec<&str> {
+        sorted_names(self.0.values())
+    }
+
+    /// The users who hold so many sessions or more, without excluded ones.
+    pub fn at_limit(&self, limit: usize) -> impl Iterator<Item = &User> {
+        self.0.values().filter(move |user| !user.excluded && user.sessions >= limit)
     }
 }
 
-/// A user as listed, ordered as the text `DIRECTORY\id` is.
-#[derive(Clone, Copy, Debug)]
-pub struct UserName<'a> {
-    /// The first bytes of that text, as a number: they decide most comparisons
-    /// without a look at the texts.
-    beginning: u128,
-    /// The user directory.
-    pub directory: &'a str,
-    /// The user, named as the settings say.
-    pub id: &'a str,
-    /// The texts hold nothing that JSON would escape.
-    pub is_plain: bool,
+/// The names of users in order.
+pub fn sorted_names<'u>(users: impl Iterator<Item = &'u User>) -> Vec<&'u str> {
+    let mut names: Vec<&str> = users.filter_map(|user| user.name.as_deref()).collect();
+    names.sort_unstable();
+    names
 }
-
-impl<'a> UserName<'a> {
-    /// The name of a user.
-    pub fn new(directory: &'a str, id: &'a str, is_plain: bool) -> Self {
-        let mut beginning = [0; 16];
-        for (byte, of_text) in beginning.iter_mut().zip(bytes(directory, id)) {
-            *byte = of_text;
-        }
-        Self { beginning: u128::from_be_bytes(beginning), directory, id, is_plain }
-    }
-}
-
-/// The bytes of `DIRECTORY\id`.
-fn bytes<'a>(directory: &'a str, id: &'a str) -> impl Iterator<Item = u8> + 'a {
-    directory.bytes().chain(*b"\\").chain(id.bytes())
-}
-
-impl Ord for UserName<'_> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.beginning
-            .cmp(&other.beginning)
-            .then_with(|| bytes(self.directory, self.id).cmp(bytes(other.directory, other.id)))
-    }
-}
-
-impl PartialOrd for UserName<'_> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for UserName<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for UserName<'_> {}

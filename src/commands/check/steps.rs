@@ -14,7 +14,7 @@ use crate::{
     proxy::{
         CertificateSet, Failure, connection_failure, no_answer_in_time, no_connection_in_time,
         resolution_failure,
-        tls::{self, FileProblem, Witness},
+        tls::{self, CertificateObserver, FileProblem},
     },
     target::Server,
 };
@@ -61,9 +61,9 @@ pub async fn connect(
         )?;
         return Ok(false);
     };
-    let (finding, witness) = match shake_hands(server, certificates, stream, limit).await {
-        Ok(Ok((finding, witness))) => (finding, witness),
-        Ok(Err((failure, witness))) => (Finding::failure(Step::Tls, failure), witness),
+    let (finding, observer) = match shake_hands(server, certificates, stream, limit).await {
+        Ok(Ok((finding, observer))) => (finding, observer),
+        Ok(Err((failure, observer))) => (Finding::failure(Step::Tls, failure), observer),
         Err(problem) => {
             report.add(Finding::error(Step::Tls, problem.message).hint(problem.hint))?;
             return Ok(false);
@@ -71,7 +71,7 @@ pub async fn connect(
     };
     let failed = finding.is_error();
     report.add(finding)?;
-    if let Some(facts) = witness.certificate() {
+    if let Some(facts) = observer.certificate() {
         report.add(super::certificate("server certificate", &facts))?;
     }
     Ok(!failed)
@@ -107,7 +107,7 @@ async fn reach(
     Err(last)
 }
 
-type Handshake = Result<(Finding, Witness), (Failure, Witness)>;
+type Handshake = Result<(Finding, CertificateObserver), (Failure, CertificateObserver)>;
 
 async fn shake_hands(
     server: &Server,
@@ -115,7 +115,7 @@ async fn shake_hands(
     stream: TcpStream,
     limit: Duration,
 ) -> Result<Handshake, FileProblem> {
-    let (config, witness) = tls::client_config(identity, roots.as_deref(), &server.tls)?;
+    let (config, observer) = tls::client_config(identity, roots.as_deref(), &server.tls)?;
     let name = ServerName::try_from(server.proxy.host.clone()).map_err(|_| FileProblem {
         path: server.tls.files.client_cert.clone(),
         message: format!("`{}` is no valid host name", server.proxy.host),
@@ -124,14 +124,14 @@ async fn shake_hands(
     let connected =
         timeout(limit, TlsConnector::from(Arc::new(config)).connect(name, stream)).await;
     Ok(match connected {
-        Err(_) => Err((no_answer_in_time(limit), witness)),
+        Err(_) => Err((no_answer_in_time(limit), observer)),
         Ok(Err(error)) => {
             let failure =
                 match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-                    Some(error) => tls::explain(error, &server.proxy.host, &server.tls, &witness),
+                    Some(error) => tls::explain(error, &server.proxy.host, &server.tls, &observer),
                     None => connection_failure(&error, server),
                 };
-            Err((failure, witness))
+            Err((failure, observer))
         }
         Ok(Ok(stream)) => {
             let (_, connection) = stream.get_ref();
@@ -141,7 +141,7 @@ async fn shake_hands(
             let suite = connection
                 .negotiated_cipher_suite()
                 .map_or_else(String::new, |suite| format!(", {:?}", suite.suite()));
-            Ok((Finding::ok(Step::Tls, format!("{}{suite}", version.replace('_', "."))), witness))
+            Ok((Finding::ok(Step::Tls, format!("{}{suite}", version.replace('_', "."))), observer))
         }
     })
 }

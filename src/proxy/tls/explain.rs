@@ -3,15 +3,20 @@
 use jiff::Timestamp;
 use rustls::{AlertDescription, CertificateError, Error};
 
-use super::{CertificateFacts, Witness};
+use super::{CertificateFacts, CertificateObserver, verify::ClientCertificateShown};
 use crate::{
     proxy::{Category, Failure},
     target::TlsSettings,
 };
 
 /// Turns what rustls says into a failure. `dialled` is the host without port.
-pub fn explain(error: &Error, dialled: &str, settings: &TlsSettings, witness: &Witness) -> Failure {
-    let shown = witness.certificate();
+pub fn explain(
+    error: &Error,
+    dialled: &str,
+    settings: &TlsSettings,
+    observer: &CertificateObserver,
+) -> Failure {
+    let shown = observer.certificate();
     match error {
         Error::InvalidCertificate(error) => certificate(error, dialled, settings, shown.as_deref()),
         Error::AlertReceived(alert) => self::alert(*alert),
@@ -59,13 +64,17 @@ fn certificate(
             failure(format!("the server's certificate is not valid{from}"))
                 .hint("is the clock of this machine, or of the server, wrong?")
         }
+        CertificateError::Other(error) if error.0.is::<ClientCertificateShown>() => failure(
+            "the server shows a certificate that was exported from the QMC for clients; that proves nothing about a server, and it is refused under any name".to_owned(),
+        )
+        .hint("is this the proxy service itself, or does something else answer at this address? Give the server its own certificate back (QMC, Certificates, and a restart of its services), and do not turn the check off"),
         error => failure(format!("the server's certificate, signed by `{issuer}`, is not accepted: {error}"))
             .hint("renew the server's certificate in the QMC; `rejectUnauthorized: false` for this server under `sessionSource.servers` takes any certificate"),
     }
 }
 
 fn wrong_name(dialled: &str, settings: &TlsSettings, shown: Option<&CertificateFacts>) -> Failure {
-    let names = shown.map(CertificateFacts::names).unwrap_or_default();
+    let names = shown.map(CertificateFacts::host_names).unwrap_or_default();
     let (wanted, wanted_by) = match &settings.server_name {
         Some(name) => (name.as_str(), " (tlsServerName)"),
         None => (dialled, ""),

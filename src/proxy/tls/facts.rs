@@ -7,6 +7,9 @@ use x509_parser::{
     extensions::GeneralName, prelude::FromDer, prelude::X509Certificate, x509::X509Name,
 };
 
+/// The common name of every client certificate that the QMC exports.
+const CLIENT_NAME: &str = "QlikClient";
+
 /// What a certificate says of itself. Reading it never fails a connection:
 /// what cannot be read is left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +63,20 @@ impl CertificateFacts {
         })
     }
 
+    /// Returns whether this is what the QMC exports for clients: no name but
+    /// `QlikClient`, which every site's has.
+    pub fn is_client_export(&self) -> bool {
+        let names = self.names();
+        !names.is_empty() && names.iter().all(|name| name.eq_ignore_ascii_case(CLIENT_NAME))
+    }
+
+    /// Those of its names that a server can be dialled by.
+    pub fn host_names(&self) -> Vec<String> {
+        let mut names = self.names();
+        names.retain(|name| !name.eq_ignore_ascii_case(CLIENT_NAME) && is_host_name(name));
+        names
+    }
+
     /// The names under which its owner may be dialled.
     pub fn names(&self) -> Vec<String> {
         if self.has_alternative_names {
@@ -69,6 +86,11 @@ impl CertificateFacts {
             self.subject.iter().cloned().collect()
         }
     }
+}
+
+fn is_host_name(name: &str) -> bool {
+    // A wildcard fits names, but is none.
+    rustls::pki_types::ServerName::try_from(name).is_ok()
 }
 
 fn common_name(name: &X509Name<'_>) -> Option<String> {

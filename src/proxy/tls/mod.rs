@@ -12,4 +12,4 @@ mod version1;
 pub use explain::explain;
 pub use facts::CertificateFacts;
 pub use identity::{FileProblem, FileStamp, Identity, Roots, key_that_everyone_may_read, stamp};
-pub use verify::{Witness, client_config};
+pub use verify::{CertificateObserver, client_config};

@@ -4,7 +4,8 @@
 //! name is verified as everywhere, with two exceptions for what the QMC has
 //! issued over the years: a certificate without any subject alternative name
 //! is good for its common name (before about 2019), and an IP address that
-//! stands in a `dNSName` is good for that address. A certificate of X.509
+//! stands in a `dNSName` is good for that address. What the QMC exports for
+//! clients is good for no server. A certificate of X.509
 //! version 1, as scripts make it, is as good as one of version 3 ([`version1`]).
 
 use std::{
@@ -13,7 +14,7 @@ use std::{
 };
 
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, SignatureScheme,
     client::{
         ResolvesClientCert, Resumption,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -36,7 +37,7 @@ const RESUMED_SESSIONS: usize = 8;
 
 /// Sees the certificates that a server shows, also those that are refused.
 #[derive(Clone, Debug, Default)]
-pub struct Witness(Arc<Mutex<Option<Shown>>>);
+pub struct CertificateObserver(Arc<Mutex<Option<Shown>>>);
 
 #[derive(Debug)]
 struct Shown {
@@ -44,7 +45,7 @@ struct Shown {
     facts: Arc<CertificateFacts>,
 }
 
-impl Witness {
+impl CertificateObserver {
     /// What the server showed last; none before the first handshake.
     pub fn certificate(&self) -> Option<Arc<CertificateFacts>> {
         let shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -61,7 +62,7 @@ impl Witness {
     }
 }
 
-/// The TLS settings for one server, and the witness of its certificates.
+/// The TLS settings for one server, and the observer of its certificates.
 ///
 /// # Errors
 /// Where the server's certificate is to be checked and there are no roots.
@@ -69,9 +70,9 @@ pub fn client_config(
     identity: &Identity,
     roots: Option<&Roots>,
     settings: &TlsSettings,
-) -> Result<(ClientConfig, Witness), FileProblem> {
+) -> Result<(ClientConfig, CertificateObserver), FileProblem> {
     let provider = Arc::new(ring::default_provider());
-    let witness = Witness::default();
+    let observer = CertificateObserver::default();
     let trusted = match (settings.verify, roots) {
         (false, _) => None,
         (true, Some(roots)) => Some(Arc::clone(&roots.store)),
@@ -85,8 +86,9 @@ pub fn client_config(
     };
     let verifier = Verifier {
         trusted,
+        own: identity.chain.first().cloned(),
         server_name: settings.server_name.clone(),
-        witness: witness.clone(),
+        observer: observer.clone(),
         provider: Arc::clone(&provider),
     };
     let key = CertifiedKey::new(identity.chain.clone(), Arc::clone(&identity.key));
@@ -99,7 +101,7 @@ pub fn client_config(
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_client_cert_resolver(Arc::new(Always(Arc::new(key))));
     config.resumption = Resumption::in_memory_sessions(RESUMED_SESSIONS);
-    Ok((config, witness))
+    Ok((config, observer))
 }
 
 /// Shows our certificate whatever CAs the server asks for: its list is often
@@ -121,13 +123,21 @@ impl ResolvesClientCert for Always {
     }
 }
 
+/// The server shows a certificate that was made for clients. Every machine that
+/// polls has one of that name, so it proves nothing about a server.
+#[derive(Debug, thiserror::Error)]
+#[error("this is a certificate for clients")]
+pub struct ClientCertificateShown;
+
 #[derive(Debug)]
 struct Verifier {
     /// None: everything is taken.
     trusted: Option<Arc<rustls::RootCertStore>>,
+    /// Our certificate.
+    own: Option<CertificateDer<'static>>,
     /// Name to look for in place of the one dialled.
     server_name: Option<String>,
-    witness: Witness,
+    observer: CertificateObserver,
     provider: Arc<CryptoProvider>,
 }
 
@@ -140,8 +150,13 @@ impl ServerCertVerifier for Verifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let facts = self.witness.see(end_entity);
+        let facts = self.observer.see(end_entity);
         let Some(trusted) = &self.trusted else { return Ok(ServerCertVerified::assertion()) };
+        let is_ours = self.own.as_ref().is_some_and(|own| own == end_entity);
+        if is_ours || facts.as_ref().is_some_and(|facts| facts.is_client_export()) {
+            let error = CertificateError::Other(OtherError(Arc::new(ClientCertificateShown)));
+            return Err(Error::InvalidCertificate(error));
+        }
         let algorithms = self.provider.signature_verification_algorithms.all;
         let wanted = match &self.server_name {
             Some(name) => ServerName::try_from(name.clone())

@@ -1,0 +1,209 @@
+//! The keys of every event, in the order in which they are written. This file
+//! and `schema/events.json` say the same; a test holds them together.
+
+use std::{collections::BTreeMap, fmt};
+
+use jiff::{Timestamp, fmt::temporal::DateTimePrinter};
+use serde::{Serialize, Serializer};
+
+use super::id::EventId;
+use crate::{snapshot::Attributes, target::Target};
+
+/// What every line begins with, and the keys of its kind.
+#[derive(Serialize)]
+pub struct Event<'a, K> {
+    pub timestamp: Time,
+    pub event: &'static str,
+    pub event_id: EventId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub site: Option<&'a str>,
+    #[serde(flatten)]
+    pub target: Option<&'a TargetKeys>,
+    #[serde(flatten)]
+    pub keys: K,
+}
+
+/// What the events of one target are called by. `transform` knows less of its
+/// target than the poller does.
+#[derive(Clone, Debug, Serialize)]
+pub struct TargetKeys {
+    pub(super) server_name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_description: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_host: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proxy_host: Option<String>,
+    pub(super) virtual_proxy: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    tags: BTreeMap<String, String>,
+    /// Where two servers share a name, their events' ids must differ all the same.
+    #[serde(skip)]
+    pub(super) id_name: String,
+}
+
+impl TargetKeys {
+    /// The keys of a configured target; `ambiguous` where another server has its name.
+    pub fn new(target: &Target, ambiguous: bool) -> Self {
+        let server = &target.server;
+        let id_name = match ambiguous {
+            true => format!("{}\n{}", server.name, server.proxy.configured),
+            false => server.name.clone(),
+        };
+        Self {
+            server_name: server.name.clone(),
+            server_description: server.description.clone(),
+            server_host: Some(server.host.clone()),
+            proxy_host: Some(server.proxy.configured.clone()),
+            virtual_proxy: target.virtual_proxy.as_str().to_owned(),
+            tags: server.tags.clone(),
+            id_name,
+        }
+    }
+
+    /// The keys of an answer of which only these are known.
+    pub fn named(server_name: &str, virtual_proxy: &str) -> Self {
+        Self {
+            server_name: server_name.to_owned(),
+            server_description: None,
+            server_host: None,
+            proxy_host: None,
+            virtual_proxy: virtual_proxy.to_owned(),
+            tags: BTreeMap::new(),
+            id_name: server_name.to_owned(),
+        }
+    }
+
+    /// How many bytes of every line they take.
+    pub fn line_bytes(&self) -> usize {
+        serde_json::to_vec(self).map_or(0, |json| json.len())
+    }
+}
+
+/// `session_summary`.
+#[derive(Serialize)]
+pub struct SessionSummary<'a> {
+    pub session_count: usize,
+    pub user_count: usize,
+    pub excluded_session_count: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
+    #[serde(flatten)]
+    pub certificates: CertificateDates,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub users: Option<&'a [&'a str]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub users_omitted: Option<usize>,
+}
+
+/// `session`, `session_started` and `session_ended`.
+#[derive(Clone, Serialize)]
+pub struct SessionKeys<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_directory: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<FullName<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_seen: Option<Time>,
+    #[serde(skip_serializing_if = "is_false")]
+    pub first_seen_at_baseline: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_seen: Option<Time>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<&'a Attributes>,
+}
+
+/// `site_summary`.
+#[derive(Serialize)]
+pub struct SiteSummary<'a> {
+    pub session_count: usize,
+    pub user_count: usize,
+    pub excluded_session_count: usize,
+    pub targets: usize,
+    pub targets_failed: usize,
+    pub polls_skipped: u64,
+    pub duration_ms: u64,
+    #[serde(flatten)]
+    pub certificates: CertificateDates,
+    pub users_at_session_limit: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub users_at_limit: Option<&'a [&'a str]>,
+}
+
+/// `poll_error`.
+#[derive(Serialize)]
+pub struct PollError<'a> {
+    pub category: &'static str,
+    pub message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
+    pub consecutive_failures: u64,
+}
+
+/// Until when certificates are good.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct CertificateDates {
+    /// The program's own.
+    #[serde(rename = "client_certificate_expires", skip_serializing_if = "Option::is_none")]
+    pub client: Option<Time>,
+    /// The server's, as it showed it.
+    #[serde(rename = "server_certificate_expires", skip_serializing_if = "Option::is_none")]
+    pub server: Option<Time>,
+}
+
+impl CertificateDates {
+    /// The earlier of each.
+    #[must_use]
+    pub fn earliest(self, other: Self) -> Self {
+        let earlier = |a: Option<Time>, b: Option<Time>| a.into_iter().chain(b).min();
+        Self {
+            client: earlier(self.client, other.client),
+            server: earlier(self.server, other.server),
+        }
+    }
+}
+
+/// A time as events write it: RFC 3339, UTC, exactly three fraction digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(pub Timestamp);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
+        f.write_str(&PRINTER.timestamp_to_string(&self.0))
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// `DIRECTORY\id`.
+#[derive(Clone, Copy, Debug)]
+pub struct FullName<'a> {
+    pub directory: &'a str,
+    pub id: &'a str,
+}
+
+impl Serialize for FullName<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}\\{}", self.directory, self.id))
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
+}

@@ -1,0 +1,247 @@
+//! One target through its polls: asked, compared with the answer before, and
+//! its events sent.
+
+use std::cell::Cell;
+
+use super::{
+    LOG_EVERY_FAILURES, PollTime, Settings,
+    servers::{LastRequest, Servers},
+};
+use crate::{
+    config::SessionDetails,
+    events::{Lines, SessionEvent, SummaryFacts, TargetEvents, TargetKeys},
+    lifecycle::{Changes, Known, SavedTarget, TargetId},
+    output::{CHUNK_BYTES, Closed, Output},
+    proxy::Failure,
+    snapshot::{DistinctUsers, Snapshot},
+    target::Target,
+};
+
+/// A target and what was seen of it.
+pub struct PolledTarget {
+    target: Target,
+    id: TargetId,
+    keys: TargetKeys,
+    /// Which of the servers it is on.
+    server: usize,
+    known: Known,
+    consecutive_failures: u64,
+    last_request: Cell<LastRequest>,
+    /// It was logged that sessions come without an id, a directory or a user.
+    warned_of_incomplete: bool,
+}
+
+/// What one target adds to the poll as a whole.
+#[derive(Default)]
+pub struct TargetResult {
+    /// What tells it from other targets.
+    pub name: String,
+    /// Lines that are to be saved before they are sent.
+    pub changes: Vec<u8>,
+    /// It could not be read.
+    pub failed: bool,
+    pub session_count: usize,
+    pub excluded_session_count: usize,
+    pub users: DistinctUsers,
+}
+
+impl PolledTarget {
+    /// Nothing was seen of it yet.
+    pub fn new(target: Target, server: usize, ambiguous_name: bool) -> Self {
+        Self {
+            id: TargetId::from(&target),
+            keys: TargetKeys::new(&target, ambiguous_name),
+            target,
+            server,
+            known: Known::default(),
+            consecutive_failures: 0,
+            last_request: Cell::default(),
+            warned_of_incomplete: false,
+        }
+    }
+
+    /// What tells it in the state file.
+    pub fn id(&self) -> &TargetId {
+        &self.id
+    }
+
+    /// Goes on from what was saved.
+    pub fn restore(&mut self, saved: SavedTarget) {
+        self.known = saved.known;
+        self.consecutive_failures = saved.consecutive_failures;
+    }
+
+    /// What is to be saved.
+    pub fn saved(&self) -> (&TargetId, &Known, u64) {
+        (&self.id, &self.known, self.consecutive_failures)
+    }
+
+    /// Asks it, and sends its events.
+    ///
+    /// # Errors
+    /// When stdout is closed.
+    pub async fn poll(
+        &mut self,
+        settings: &Settings,
+        servers: &Servers,
+        time: PollTime,
+        output: &Output,
+    ) -> Result<TargetResult, Closed> {
+        let answer = servers
+            .sessions(self.server, &self.target.virtual_proxy, &self.last_request, time.deadline)
+            .await;
+        let facts = SummaryFacts {
+            duration_ms: Some(time.elapsed_ms()),
+            certificates: servers.certificate_dates_of(self.server),
+            users_are_shown: settings.rules.names().are_shown(),
+        };
+        let result = match answer.and_then(|body| Snapshot::read(body, &settings.rules)) {
+            Ok(snapshot) => self.answered(snapshot, &facts, settings, time, output).await,
+            Err(failure) => self.failed(failure, settings, time, output).await,
+        };
+        result.map(|result| TargetResult { name: self.id.to_string(), ..result })
+    }
+
+    async fn failed(
+        &mut self,
+        failure: Failure,
+        settings: &Settings,
+        time: PollTime,
+        output: &Output,
+    ) -> Result<TargetResult, Closed> {
+        self.consecutive_failures += 1;
+        if self.consecutive_failures == 1 {
+            tracing::warn!("{}: {failure}", self.target);
+        } else if self.consecutive_failures.is_multiple_of(LOG_EVERY_FAILURES) {
+            tracing::warn!(
+                "{}: failed {} times in a row: {failure}",
+                self.target,
+                self.consecutive_failures
+            );
+        } else {
+            tracing::debug!("{}: {failure}", self.target);
+        }
+        let mut lines = Lines::new(settings.max_line_bytes);
+        TargetEvents::new(&self.keys, settings.site.as_deref(), time.wall).error(
+            &mut lines,
+            &failure,
+            Some(time.elapsed_ms()),
+            self.consecutive_failures,
+        );
+        output.send(lines.take()).await?;
+        Ok(TargetResult { failed: true, ..TargetResult::default() })
+    }
+
+    async fn answered(
+        &mut self,
+        snapshot: Snapshot,
+        facts: &SummaryFacts,
+        settings: &Settings,
+        time: PollTime,
+        output: &Output,
+    ) -> Result<TargetResult, Closed> {
+        if self.consecutive_failures > 0 {
+            tracing::info!(
+                "{}: answers again after {} failed polls",
+                self.target,
+                self.consecutive_failures
+            );
+            self.consecutive_failures = 0;
+        }
+        self.warn_of_incomplete(&snapshot);
+        let mut writer = SessionWriter {
+            events: TargetEvents::new(&self.keys, settings.site.as_deref(), time.wall),
+            lines: Lines::new(settings.max_line_bytes),
+            changes: settings.keeps_state.then(|| Lines::new(settings.max_line_bytes)),
+            output,
+            too_long: 0,
+        };
+        writer.events.summary(&mut writer.lines, &snapshot, facts);
+        if settings.details != SessionDetails::None {
+            let changes = self.known.update(&snapshot, time.wall);
+            writer.sessions(&snapshot, &changes, settings).await?;
+        }
+        if writer.too_long > 0 {
+            tracing::warn!(
+                "{}: {} session events did not fit `sessionSource.maxLineBytes` and were left out; the counts are right",
+                self.target,
+                writer.too_long
+            );
+        }
+        output.send(writer.lines.take()).await?;
+        Ok(TargetResult {
+            changes: writer.changes.map(|mut changes| changes.take()).unwrap_or_default(),
+            session_count: snapshot.sessions.len(),
+            excluded_session_count: snapshot.excluded_session_count,
+            users: snapshot.users,
+            ..TargetResult::default()
+        })
+    }
+
+    fn warn_of_incomplete(&mut self, snapshot: &Snapshot) {
+        if snapshot.incomplete > 0 && !self.warned_of_incomplete {
+            tracing::warn!(
+                "{}: {} of {} sessions have no text as SessionId, UserDirectory or UserId; they count, and their events lack what is missing",
+                self.target,
+                snapshot.incomplete,
+                snapshot.sessions.len()
+            );
+        }
+        self.warned_of_incomplete |= snapshot.incomplete > 0;
+    }
+}
+
+/// Writes the events of one target's sessions as they are made, a chunk at a
+/// time, so that a long list needs no memory of its own size.
+struct SessionWriter<'a> {
+    events: TargetEvents<'a>,
+    lines: Lines,
+    /// Starts and ends, where they have to wait until they are saved.
+    changes: Option<Lines>,
+    output: &'a Output,
+    /// Events that were longer than a line may be.
+    too_long: usize,
+}
+
+impl SessionWriter<'_> {
+    async fn sessions(
+        &mut self,
+        snapshot: &Snapshot,
+        changes: &Changes,
+        settings: &Settings,
+    ) -> Result<(), Closed> {
+        let since = changes.since;
+        for (session, seen) in snapshot.sessions.iter().zip(&changes.seen) {
+            if session.excluded {
+                continue;
+            }
+            let is_new = seen.is_some_and(|(_, is_new)| is_new);
+            let seen = seen.map(|(seen, _)| seen);
+            if settings.lifecycle && is_new {
+                let started = SessionEvent::Started { since };
+                let lines = self.changes.as_mut().unwrap_or(&mut self.lines);
+                self.too_long += usize::from(!self.events.session(lines, started, session, seen));
+            }
+            if settings.details == SessionDetails::Snapshot {
+                let lines = &mut self.lines;
+                let fits = self.events.session(lines, SessionEvent::Session, session, seen);
+                self.too_long += usize::from(!fits);
+            }
+            self.send_chunk().await?;
+        }
+        for ended in changes.ended.iter().filter(|_| settings.lifecycle) {
+            let lines = self.changes.as_mut().unwrap_or(&mut self.lines);
+            self.too_long += usize::from(!self.events.ended(lines, ended, since));
+            self.send_chunk().await?;
+        }
+        Ok(())
+    }
+
+    /// Sends the lines so far, where there are enough of them.
+    async fn send_chunk(&mut self) -> Result<(), Closed> {
+        if self.lines.len() >= CHUNK_BYTES {
+            self.output.send(self.lines.take()).await?;
+        }
+        Ok(())
+    }
+}
