@@ -1,9 +1,10 @@
 //! The shipped Vector configuration, run by a real Vector where one is installed.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -27,6 +28,7 @@ pub const TESTS: &[Test] = tests![
     ["vector"] the_base_and_each_output_are_valid_without_warnings,
     ["vector"] vectors_own_unit_tests_pass,
     ["vector"] every_event_reaches_every_backend_once,
+    ["vector"] what_waits_for_a_backend_survives_a_kill,
     ["vector"] lines_that_are_no_events_are_kept_and_harm_nothing,
     ["vector", "influxd"] butler_sos_queries_of_influxdb_answer_the_same_numbers,
     ["vector", "prometheus"] prometheus_sees_no_false_and_no_old_count,
@@ -72,6 +74,21 @@ fn vectors_own_unit_tests_pass() {
 struct Vector {
     child: Child,
     folder: TempDir,
+    arguments: Vec<OsString>,
+}
+
+fn spawned(arguments: &[OsString], folder: &Path) -> Child {
+    let appended = |name: &str| {
+        fs::OpenOptions::new().create(true).append(true).open(folder.join(name)).expect("a file")
+    };
+    Command::new("vector")
+        .args(arguments)
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::null())
+        .stdout(appended("stdout"))
+        .stderr(appended("vector.log"))
+        .spawn()
+        .expect("vector starts")
 }
 
 impl Vector {
@@ -99,14 +116,10 @@ impl Vector {
             ("      - qlik-sessions\n", &*format!("      - {program}\n")),
             ("/etc/qlik-sessions/config.yaml", config),
             ("respawn_interval_secs: 5", "respawn_interval_secs: 1"),
+            ("data_dir: /var/lib/vector", &*format!("data_dir: {}", folder.path().display())),
         ];
         let mut vector = Command::new("vector");
         vector.arg("-c").arg(place("base.yaml", &shipped("qlik-sessions.yaml"), &base));
-        vector.arg("-c").arg(place(
-            "data.yaml",
-            &format!("data_dir: {}\n", folder.path().display()),
-            &[],
-        ));
         let here = folder.path().display().to_string();
         for name in outputs {
             let mut edits = edits.to_vec();
@@ -117,15 +130,16 @@ impl Vector {
                 &edits,
             ));
         }
-        let log = fs::File::create(folder.path().join("vector.log")).expect("a log");
-        let child = vector
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::null())
-            .stdout(fs::File::create(folder.path().join("stdout")).expect("a file"))
-            .stderr(log)
-            .spawn()
-            .expect("vector starts");
-        Self { child, folder }
+        let arguments: Vec<OsString> = vector.get_args().map(OsString::from).collect();
+        let child = spawned(&arguments, folder.path());
+        Self { child, folder, arguments }
+    }
+
+    /// Kills it as a crash would, and starts it again with what is on its disk.
+    fn kill_and_restart(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.child = spawned(&self.arguments, self.folder.path());
     }
 
     fn log(&self) -> String {
@@ -245,8 +259,9 @@ fn every_event_reaches_every_backend_once() {
             .collect()
     };
     let all_documents = bulk("/elastic");
-    let (plain, stream): (Vec<_>, Vec<_>) =
-        all_documents.into_iter().partition(|(action, _)| action["create"]["_id"].is_string());
+    let (plain, stream): (Vec<_>, Vec<_>) = all_documents
+        .into_iter()
+        .partition(|(action, _)| action["create"]["_index"] != "logs-qlik.sessions-default");
     let mut stream_ids: Vec<String> = stream
         .iter()
         .filter_map(|(_, document)| document["event"]["id"].as_str().map(str::to_owned))
@@ -254,7 +269,8 @@ fn every_event_reaches_every_backend_once() {
     stream_ids.sort();
     assert_eq!(stream_ids, ids(&told), "elasticsearch, data stream");
     assert!(
-        stream.iter().all(|(action, _)| action["create"]["_index"] == "logs-qlik.sessions-default")
+        stream.iter().all(|(action, document)| action["create"]["_id"] == document["event"]["id"]),
+        "a second delivery would be refused"
     );
     let mut plain_ids: Vec<String> = plain
         .iter()
@@ -385,6 +401,53 @@ fn every_event_reaches_every_backend_once() {
     let errors: Vec<String> =
         vector.log().lines().filter(|line| line.contains("ERROR")).map(str::to_owned).collect();
     assert!(errors.is_empty(), "{errors:#?}");
+}
+
+/// The ids of the whole polls in what the file output wrote.
+fn ids_of_polls(vector: &Vector) -> BTreeSet<String> {
+    let events = vector.file_events();
+    let whole: BTreeSet<&str> = events
+        .iter()
+        .filter(|event| event["event"] == "site_summary")
+        .filter_map(|event| event["timestamp"].as_str())
+        .collect();
+    events
+        .iter()
+        .filter(|event| event["timestamp"].as_str().is_some_and(|time| whole.contains(time)))
+        .filter_map(|event| event["event_id"].as_str().map(str::to_owned))
+        .collect()
+}
+
+fn what_waits_for_a_backend_survives_a_kill() {
+    let fixture = Fixture::new(&[("sense1", &["/"])], "    stateFile: state.json");
+    fixture.site.set_sessions("sense1", "/", &sessions(20));
+    let port = free_port();
+    let edits =
+        [("http://localhost:8080/qlik-sessions", &*format!("http://127.0.0.1:{port}/events"))];
+    let mut vector = Vector::start(&fixture, None, &["http", "file"], &edits);
+    vector.wait_for("three polls", |vector| ids_of_polls(vector).len() >= 3 * 22);
+    let before = ids_of_polls(&vector);
+    // The buffer is on the disk half a second after an event at the latest.
+    thread::sleep(Duration::from_secs(1));
+    vector.kill_and_restart();
+    vector.wait_for("a poll after it", |vector| ids_of_polls(vector).len() >= before.len() + 22);
+    let capture = Capture::start_at(port);
+    let arrived = || -> Vec<String> {
+        capture
+            .requests("/events")
+            .iter()
+            .flat_map(|request| serde_json::from_str::<Vec<Value>>(&request.body).expect("JSON"))
+            .filter_map(|event| event["event_id"].as_str().map(str::to_owned))
+            .collect()
+    };
+    vector.wait_for("what waited", |_| {
+        let arrived: BTreeSet<String> = arrived().into_iter().collect();
+        arrived.is_superset(&before)
+    });
+    vector.stop();
+    let all = arrived();
+    let distinct: BTreeSet<String> = all.iter().cloned().collect();
+    assert_eq!(all.len(), distinct.len(), "no event came twice");
 }
 
 fn attribute(record: &Value, key: &str) -> Option<String> {
