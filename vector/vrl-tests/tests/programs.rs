@@ -75,6 +75,11 @@ fn raw_events() -> Vec<Value> {
         r#"{"timestamp":"2026-11-23T23:55:45.000Z","event":"session","event_id":"00000000000000000000000000000001","server_name":"s","server_host":"s","proxy_host":"s:4243","virtual_proxy":"/","session_id":"x","user_directory":"LAB","first_seen":"2026-11-23T23:55:45.000Z"}"#.to_owned(),
         "stdout",
     ));
+    // A session that the server gave no id.
+    lines.push((
+        r#"{"timestamp":"2026-11-23T23:55:45.000Z","event":"session","event_id":"00000000000000000000000000000002","server_name":"s","server_host":"s","proxy_host":"s:4243","virtual_proxy":"/","user_directory":"LAB","user_id":"x","user":"LAB\\x","first_seen":"2026-11-23T23:55:45.000Z","tags":{"host":"own","a.b":"c"}}"#.to_owned(),
+        "stdout",
+    ));
     lines
         .into_iter()
         .map(|(line, stream)| {
