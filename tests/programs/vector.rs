@@ -29,6 +29,7 @@ pub const TESTS: &[Test] = tests![
     ["vector"] vectors_own_unit_tests_pass,
     ["vector"] every_event_reaches_every_backend_once,
     ["vector"] what_waits_for_a_backend_survives_a_kill,
+    ["vector", "otelcol"] a_collector_gets_every_event_in_few_requests,
     ["vector"] lines_that_are_no_events_are_kept_and_harm_nothing,
     ["vector", "influxd"] butler_sos_queries_of_influxdb_answer_the_same_numbers,
     ["vector", "prometheus"] prometheus_sees_no_false_and_no_old_count,
@@ -200,15 +201,13 @@ fn every_event_reaches_every_backend_once() {
     fixture.site.set_fault("sense2", "/", Some(qlik_sessions::site::Fault::Status(503)));
     let capture = Capture::start();
     let to = |path: &str| format!("http://{}{path}", capture.address);
-    let (elastic, loki, http, otlp, new_relic) =
-        (to("/elastic"), to(""), to("/http"), to("/v1/logs"), to("/newrelic"));
+    let (elastic, loki, http, new_relic) = (to("/elastic"), to(""), to("/http"), to("/newrelic"));
     let (influx1, influx2) = (to("/write?db=SenseOps"), to("/api/v2/write?org"));
     let exporter = format!("127.0.0.1:{}", free_port());
     let edits = [
         ("http://localhost:9200", &*elastic),
         ("endpoint: http://localhost:3100", &*format!("endpoint: {loki}\n    compression: none")),
         ("http://localhost:8080/qlik-sessions", &http),
-        ("http://localhost:4318/v1/logs", &otlp),
         ("https://metric-api.newrelic.com/metric/v1", &new_relic),
         ("http://localhost:8086/write?db=SenseOps", &influx1),
         ("http://localhost:8086/api/v2/write?org", &influx2),
@@ -227,7 +226,6 @@ fn every_event_reaches_every_backend_once() {
             "influxdb-v2",
             "prometheus",
             "new-relic",
-            "opentelemetry",
             "http",
         ],
         &edits,
@@ -327,21 +325,6 @@ fn every_event_reaches_every_backend_once() {
         .collect();
     posted.sort();
     assert_eq!(posted, ids(&told), "http");
-
-    let records: Vec<Value> = capture
-        .json_lines("/v1/logs")
-        .iter()
-        .flat_map(|body| {
-            body["resourceLogs"][0]["scopeLogs"][0]["logRecords"]
-                .as_array()
-                .expect("records")
-                .clone()
-        })
-        .collect();
-    let mut otlp_ids: Vec<String> =
-        records.iter().filter_map(|record| attribute(record, "qlik.event_id")).collect();
-    otlp_ids.sort();
-    assert_eq!(otlp_ids, ids(&told), "opentelemetry");
 
     let metrics: Vec<Value> = capture
         .requests("/newrelic")
@@ -448,6 +431,43 @@ fn what_waits_for_a_backend_survives_a_kill() {
     let all = arrived();
     let distinct: BTreeSet<String> = all.iter().cloned().collect();
     assert_eq!(all.len(), distinct.len(), "no event came twice");
+}
+
+fn a_collector_gets_every_event_in_few_requests() {
+    let fixture = Fixture::new(&[("sense1", &["/"])], "");
+    fixture.site.set_sessions("sense1", "/", &sessions(300));
+    let port = free_port();
+    let arrived = fixture.path("logs.jsonl");
+    fs::write(
+        fixture.path("otel.yaml"),
+        format!(
+            "receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{port}'}}}}}}}}\nexporters: {{file: {{path: {}}}}}\nservice:\n  telemetry: {{metrics: {{level: none}}}}\n  pipelines: {{logs: {{receivers: [otlp], exporters: [file]}}}}\n",
+            arrived.display()
+        ),
+    )
+    .expect("written");
+    let mut collector = Command::new("otelcol");
+    collector.arg("--config").arg(format!("file:{}", fixture.path("otel.yaml").display()));
+    let _collector = Backend::start(collector, &fixture.path("otelcol.log"));
+    wait_until("the collector", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+    let edits = [("localhost:4318", &*format!("127.0.0.1:{port}"))];
+    let mut vector = Vector::start(&fixture, None, &["opentelemetry", "file"], &edits);
+    vector.wait_for("two polls", |vector| ids_of_polls(vector).len() >= 2 * 302);
+    vector.stop();
+    let due = ids(&program_events(&vector.file_events()));
+    let (requests, arrived) = wait_until("every record", || {
+        let requests = whole_lines(&fs::read_to_string(&arrived).ok()?);
+        let mut arrived: Vec<String> = requests
+            .iter()
+            .flat_map(|request| request["resourceLogs"].as_array().expect("resources"))
+            .map(|resource| &resource["scopeLogs"][0]["logRecords"][0])
+            .filter_map(|record| attribute(record, "qlik.event_id"))
+            .collect();
+        arrived.sort();
+        (arrived.len() >= due.len()).then_some((requests.len(), arrived))
+    });
+    assert_eq!(arrived, due);
+    assert!(requests * 10 < due.len(), "{requests} requests for {} events", due.len());
 }
 
 fn attribute(record: &Value, key: &str) -> Option<String> {
