@@ -25,7 +25,12 @@ pub struct Capture {
 
 impl Capture {
     pub fn start() -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        Self::start_at(0)
+    }
+
+    /// On this port, so that it can be away at first; 0 is any free one.
+    pub fn start_at(port: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).expect("a free port");
         let address = listener.local_addr().expect("an address");
         let requests = Arc::<Mutex<Vec<Captured>>>::default();
         let shared = Arc::clone(&requests);

@@ -187,7 +187,7 @@ fn every_event_arrives_once_with_its_id_and_time() {
 
         let lines = capture.json_lines("/_bulk");
         let documents: Vec<(&Value, &Value)> =
-            lines.chunks(2).map(|pair| (&pair[0]["create"], &pair[1])).collect();
+            lines.chunks(2).map(|pair| (&pair[0]["index"], &pair[1])).collect();
         let stored = once_each(
             documents.iter().filter_map(|(action, _)| action["_id"].as_str()),
             "elasticsearch",
@@ -285,10 +285,12 @@ fn influxdb_and_prometheus_get_flat_records() {
         summary.contains("session_count=3i") && summary.contains("user_session_virtual_proxy=/"),
         "{summary}"
     );
-    // The plugin escapes a backslash twice; said in the file.
     assert!(
-        line("user_session_list,")
-            .contains(r#"session_user_id_list="LAB\\\\u0,LAB\\\\u1,LAB\\\\u2""#),
+        line("user_session_list,").contains(r#"session_user_id_list="LAB\\u0,LAB\\u1,LAB\\u2""#),
+        "{lines:#?}"
+    );
+    assert!(
+        line("butler_sos_errors,").contains(",virtual_proxy=/sales error_category=\"http_5xx\""),
         "{lines:#?}"
     );
     assert!(line("user_session_details,").contains("user_id=\"u"), "{lines:#?}");

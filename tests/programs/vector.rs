@@ -1,9 +1,10 @@
 //! The shipped Vector configuration, run by a real Vector where one is installed.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -27,6 +28,8 @@ pub const TESTS: &[Test] = tests![
     ["vector"] the_base_and_each_output_are_valid_without_warnings,
     ["vector"] vectors_own_unit_tests_pass,
     ["vector"] every_event_reaches_every_backend_once,
+    ["vector"] what_waits_for_a_backend_survives_a_kill,
+    ["vector", "otelcol"] a_collector_gets_every_event_in_few_requests,
     ["vector"] lines_that_are_no_events_are_kept_and_harm_nothing,
     ["vector", "influxd"] butler_sos_queries_of_influxdb_answer_the_same_numbers,
     ["vector", "prometheus"] prometheus_sees_no_false_and_no_old_count,
@@ -72,6 +75,21 @@ fn vectors_own_unit_tests_pass() {
 struct Vector {
     child: Child,
     folder: TempDir,
+    arguments: Vec<OsString>,
+}
+
+fn spawned(arguments: &[OsString], folder: &Path) -> Child {
+    let appended = |name: &str| {
+        fs::OpenOptions::new().create(true).append(true).open(folder.join(name)).expect("a file")
+    };
+    Command::new("vector")
+        .args(arguments)
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::null())
+        .stdout(appended("stdout"))
+        .stderr(appended("vector.log"))
+        .spawn()
+        .expect("vector starts")
 }
 
 impl Vector {
@@ -99,14 +117,10 @@ impl Vector {
             ("      - qlik-sessions\n", &*format!("      - {program}\n")),
             ("/etc/qlik-sessions/config.yaml", config),
             ("respawn_interval_secs: 5", "respawn_interval_secs: 1"),
+            ("data_dir: /var/lib/vector", &*format!("data_dir: {}", folder.path().display())),
         ];
         let mut vector = Command::new("vector");
         vector.arg("-c").arg(place("base.yaml", &shipped("qlik-sessions.yaml"), &base));
-        vector.arg("-c").arg(place(
-            "data.yaml",
-            &format!("data_dir: {}\n", folder.path().display()),
-            &[],
-        ));
         let here = folder.path().display().to_string();
         for name in outputs {
             let mut edits = edits.to_vec();
@@ -117,15 +131,16 @@ impl Vector {
                 &edits,
             ));
         }
-        let log = fs::File::create(folder.path().join("vector.log")).expect("a log");
-        let child = vector
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::null())
-            .stdout(fs::File::create(folder.path().join("stdout")).expect("a file"))
-            .stderr(log)
-            .spawn()
-            .expect("vector starts");
-        Self { child, folder }
+        let arguments: Vec<OsString> = vector.get_args().map(OsString::from).collect();
+        let child = spawned(&arguments, folder.path());
+        Self { child, folder, arguments }
+    }
+
+    /// Kills it as a crash would, and starts it again with what is on its disk.
+    fn kill_and_restart(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.child = spawned(&self.arguments, self.folder.path());
     }
 
     fn log(&self) -> String {
@@ -186,15 +201,13 @@ fn every_event_reaches_every_backend_once() {
     fixture.site.set_fault("sense2", "/", Some(qlik_sessions::site::Fault::Status(503)));
     let capture = Capture::start();
     let to = |path: &str| format!("http://{}{path}", capture.address);
-    let (elastic, loki, http, otlp, new_relic) =
-        (to("/elastic"), to(""), to("/http"), to("/v1/logs"), to("/newrelic"));
+    let (elastic, loki, http, new_relic) = (to("/elastic"), to(""), to("/http"), to("/newrelic"));
     let (influx1, influx2) = (to("/write?db=SenseOps"), to("/api/v2/write?org"));
     let exporter = format!("127.0.0.1:{}", free_port());
     let edits = [
         ("http://localhost:9200", &*elastic),
         ("endpoint: http://localhost:3100", &*format!("endpoint: {loki}\n    compression: none")),
         ("http://localhost:8080/qlik-sessions", &http),
-        ("http://localhost:4318/v1/logs", &otlp),
         ("https://metric-api.newrelic.com/metric/v1", &new_relic),
         ("http://localhost:8086/write?db=SenseOps", &influx1),
         ("http://localhost:8086/api/v2/write?org", &influx2),
@@ -213,7 +226,6 @@ fn every_event_reaches_every_backend_once() {
             "influxdb-v2",
             "prometheus",
             "new-relic",
-            "opentelemetry",
             "http",
         ],
         &edits,
@@ -245,8 +257,9 @@ fn every_event_reaches_every_backend_once() {
             .collect()
     };
     let all_documents = bulk("/elastic");
-    let (plain, stream): (Vec<_>, Vec<_>) =
-        all_documents.into_iter().partition(|(action, _)| action["create"]["_id"].is_string());
+    let (plain, stream): (Vec<_>, Vec<_>) = all_documents
+        .into_iter()
+        .partition(|(action, _)| action["create"]["_index"] != "logs-qlik.sessions-default");
     let mut stream_ids: Vec<String> = stream
         .iter()
         .filter_map(|(_, document)| document["event"]["id"].as_str().map(str::to_owned))
@@ -254,7 +267,8 @@ fn every_event_reaches_every_backend_once() {
     stream_ids.sort();
     assert_eq!(stream_ids, ids(&told), "elasticsearch, data stream");
     assert!(
-        stream.iter().all(|(action, _)| action["create"]["_index"] == "logs-qlik.sessions-default")
+        stream.iter().all(|(action, document)| action["create"]["_id"] == document["event"]["id"]),
+        "a second delivery would be refused"
     );
     let mut plain_ids: Vec<String> = plain
         .iter()
@@ -311,21 +325,6 @@ fn every_event_reaches_every_backend_once() {
         .collect();
     posted.sort();
     assert_eq!(posted, ids(&told), "http");
-
-    let records: Vec<Value> = capture
-        .json_lines("/v1/logs")
-        .iter()
-        .flat_map(|body| {
-            body["resourceLogs"][0]["scopeLogs"][0]["logRecords"]
-                .as_array()
-                .expect("records")
-                .clone()
-        })
-        .collect();
-    let mut otlp_ids: Vec<String> =
-        records.iter().filter_map(|record| attribute(record, "qlik.event_id")).collect();
-    otlp_ids.sort();
-    assert_eq!(otlp_ids, ids(&told), "opentelemetry");
 
     let metrics: Vec<Value> = capture
         .requests("/newrelic")
@@ -385,6 +384,90 @@ fn every_event_reaches_every_backend_once() {
     let errors: Vec<String> =
         vector.log().lines().filter(|line| line.contains("ERROR")).map(str::to_owned).collect();
     assert!(errors.is_empty(), "{errors:#?}");
+}
+
+/// The ids of the whole polls in what the file output wrote.
+fn ids_of_polls(vector: &Vector) -> BTreeSet<String> {
+    let events = vector.file_events();
+    let whole: BTreeSet<&str> = events
+        .iter()
+        .filter(|event| event["event"] == "site_summary")
+        .filter_map(|event| event["timestamp"].as_str())
+        .collect();
+    events
+        .iter()
+        .filter(|event| event["timestamp"].as_str().is_some_and(|time| whole.contains(time)))
+        .filter_map(|event| event["event_id"].as_str().map(str::to_owned))
+        .collect()
+}
+
+fn what_waits_for_a_backend_survives_a_kill() {
+    let fixture = Fixture::new(&[("sense1", &["/"])], "    stateFile: state.json");
+    fixture.site.set_sessions("sense1", "/", &sessions(20));
+    let port = free_port();
+    let edits =
+        [("http://localhost:8080/qlik-sessions", &*format!("http://127.0.0.1:{port}/events"))];
+    let mut vector = Vector::start(&fixture, None, &["http", "file"], &edits);
+    vector.wait_for("three polls", |vector| ids_of_polls(vector).len() >= 3 * 22);
+    let before = ids_of_polls(&vector);
+    // The buffer is on the disk half a second after an event at the latest.
+    thread::sleep(Duration::from_secs(1));
+    vector.kill_and_restart();
+    vector.wait_for("a poll after it", |vector| ids_of_polls(vector).len() >= before.len() + 22);
+    let capture = Capture::start_at(port);
+    let arrived = || -> Vec<String> {
+        capture
+            .requests("/events")
+            .iter()
+            .flat_map(|request| serde_json::from_str::<Vec<Value>>(&request.body).expect("JSON"))
+            .filter_map(|event| event["event_id"].as_str().map(str::to_owned))
+            .collect()
+    };
+    vector.wait_for("what waited", |_| {
+        let arrived: BTreeSet<String> = arrived().into_iter().collect();
+        arrived.is_superset(&before)
+    });
+    vector.stop();
+    let all = arrived();
+    let distinct: BTreeSet<String> = all.iter().cloned().collect();
+    assert_eq!(all.len(), distinct.len(), "no event came twice");
+}
+
+fn a_collector_gets_every_event_in_few_requests() {
+    let fixture = Fixture::new(&[("sense1", &["/"])], "");
+    fixture.site.set_sessions("sense1", "/", &sessions(300));
+    let port = free_port();
+    let arrived = fixture.path("logs.jsonl");
+    fs::write(
+        fixture.path("otel.yaml"),
+        format!(
+            "receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{port}'}}}}}}}}\nexporters: {{file: {{path: {}}}}}\nservice:\n  telemetry: {{metrics: {{level: none}}}}\n  pipelines: {{logs: {{receivers: [otlp], exporters: [file]}}}}\n",
+            arrived.display()
+        ),
+    )
+    .expect("written");
+    let mut collector = Command::new("otelcol");
+    collector.arg("--config").arg(format!("file:{}", fixture.path("otel.yaml").display()));
+    let _collector = Backend::start(collector, &fixture.path("otelcol.log"));
+    wait_until("the collector", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+    let edits = [("localhost:4318", &*format!("127.0.0.1:{port}"))];
+    let mut vector = Vector::start(&fixture, None, &["opentelemetry", "file"], &edits);
+    vector.wait_for("two polls", |vector| ids_of_polls(vector).len() >= 2 * 302);
+    vector.stop();
+    let due = ids(&program_events(&vector.file_events()));
+    let (requests, arrived) = wait_until("every record", || {
+        let requests = whole_lines(&fs::read_to_string(&arrived).ok()?);
+        let mut arrived: Vec<String> = requests
+            .iter()
+            .flat_map(|request| request["resourceLogs"].as_array().expect("resources"))
+            .map(|resource| &resource["scopeLogs"][0]["logRecords"][0])
+            .filter_map(|record| attribute(record, "qlik.event_id"))
+            .collect();
+        arrived.sort();
+        (arrived.len() >= due.len()).then_some((requests.len(), arrived))
+    });
+    assert_eq!(arrived, due);
+    assert!(requests * 10 < due.len(), "{requests} requests for {} events", due.len());
 }
 
 fn attribute(record: &Value, key: &str) -> Option<String> {
