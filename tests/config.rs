@@ -49,9 +49,13 @@ fn written(text: impl AsRef<[u8]>) -> (TempDir, PathBuf) {
 }
 
 fn once(path: &Path) -> Finished {
-    let mut command = program();
-    command.arg("once").arg("-c").arg(path);
-    Finished::of(command)
+    run("once", path)
+}
+
+fn run(command: &str, path: &Path) -> Finished {
+    let mut program = program();
+    program.arg(command).arg("-c").arg(path);
+    Finished::of(program)
 }
 
 #[test]
@@ -405,15 +409,59 @@ fn files_of_windows_editors_are_read() {
 
 #[test]
 fn a_switched_off_extract_polls_nothing_and_says_so() {
-    for text in [
-        SMALLEST.replace("enableSessionExtract: true", "enableSessionExtract: false"),
-        SMALLEST.replace("{enable: true", "{enable: false"),
+    let (_folder, path) =
+        written(SMALLEST.replace("enableSessionExtract: true", "enableSessionExtract: false"));
+    for command in ["once", "who", "check"] {
+        let run = run(command, &path);
+        assert_eq!(run.code, Some(0), "{command}: {}", run.stderr);
+        let said = if command == "check" { &run.stdout } else { &run.stderr };
+        assert!(said.contains("nothing is polled"), "{command}: {said}");
+        assert!(command == "check" || run.stdout.is_empty());
+    }
+}
+
+/// An agent would start it again at once if it ended.
+#[cfg(unix)]
+#[test]
+fn a_stream_that_is_switched_off_stays() {
+    use std::io::{BufRead, BufReader};
+
+    let (_folder, path) =
+        written(SMALLEST.replace("enableSessionExtract: true", "enableSessionExtract: false"));
+    let mut command = program();
+    command.arg("stream").arg("-c").arg(&path);
+    let mut child = command
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+    let mut line = String::new();
+    stderr.read_line(&mut line).expect("a line");
+    assert!(line.contains("nothing is polled"), "{line}");
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(child.try_wait().expect("it can be waited for").is_none(), "it stays");
+    drop(child.stdout.take());
+    assert_eq!(support::wait_for_end(&mut child), Some(0), "until nobody reads any more");
+}
+
+#[test]
+fn nothing_to_poll_is_a_wrong_configuration_and_its_cause_is_named() {
+    for (from, to, cause) in [
+        ("{enable: true", "{enable: false", "userSessions.enable: is not true; so"),
+        ("{enable: true", "{enabel: true", "did you mean `enable`?"),
+        ("userSessions: {enable: true", "sessions: {enable: true", "has a section `userSessions`"),
+        ("    servers:\n", "    server:\n", "stand in `Butler-SOS.serversToMonitor.server` and"),
+        ("  serversToMonitor:\n    servers:", "  servers:", "stand in `Butler-SOS.servers` and"),
     ] {
-        let (_folder, path) = written(text);
-        let run = once(&path);
-        assert_eq!(run.code, Some(0));
-        assert_eq!(run.stdout, "");
-        assert!(run.stderr.contains("nothing is polled"), "{}", run.stderr);
+        let (_folder, path) = written(SMALLEST.replace(from, to));
+        for command in ["stream", "once", "who", "check"] {
+            let run = run(command, &path);
+            assert_eq!(run.code, Some(78), "{command} with {to}: {}", run.stderr);
+            let said = if command == "check" { &run.stdout } else { &run.stderr };
+            assert!(said.contains("nothing to poll") && said.contains(cause), "{command}: {said}");
+            assert!(command == "check" || run.stdout.is_empty());
+        }
     }
 }
 

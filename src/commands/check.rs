@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use self::report::{Finding, Report, Step};
-use super::{CommandError, Exit, counted, nothing_to_poll, printable, runtime};
+use super::{CommandError, Exit, SWITCHED_OFF, counted, printable, runtime};
 use crate::{
     cli::CheckArgs,
     config::{Config, Problem, Severity},
@@ -35,7 +35,7 @@ pub fn run(args: &CheckArgs) -> Result<Exit, CommandError> {
     let mut report = Report::new(args.output);
     let path = &args.config.config;
     report.heading(&format!("Configuration {}", path.display()))?;
-    let config = match Config::load(path) {
+    let config = match Config::load(path).and_then(Config::for_polling) {
         Ok(config) => config,
         Err(error) => {
             for problem in &error.problems {
@@ -66,8 +66,8 @@ fn report_config(config: &Config, report: &mut Report) -> Result<(), CommandErro
     for warning in &config.warnings {
         report.add(config_problem(warning))?;
     }
-    if config.targets.is_empty() {
-        report.add(Finding::warning(Step::Config, nothing_to_poll(config)))?;
+    if !config.enabled {
+        report.add(Finding::warning(Step::Config, SWITCHED_OFF))?;
         return Ok(());
     }
     report.add(Finding::ok(

@@ -14,5 +14,5 @@ pub fn run(args: &DemoArgs) -> Result<Exit, CommandError> {
     }
     let config = site.write_config(folder.path(), args.interval)?;
     tracing::info!("a simulated site answers on this machine; stop with Ctrl-C");
-    stream::stream(&super::load(&config)?)
+    stream::run(&config)
 }

@@ -25,6 +25,9 @@ use crate::{
 /// How long a reader that does not read may keep the program from ending.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// What is said where the configuration wants no sessions.
+const SWITCHED_OFF: &str = "extraction is switched off (`Butler-SOS.userSessions.enableSessionExtract` is not true); nothing is polled";
+
 /// The exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -32,7 +35,7 @@ pub enum Exit {
     Done,
     /// Ran, but a target failed, or something on this machine did.
     Failed,
-    /// The configuration is wrong; nothing was polled.
+    /// The configuration is wrong or leaves nothing to poll; nothing was polled.
     Config,
     /// The arguments do not fit the configuration.
     Usage,
@@ -97,33 +100,31 @@ pub fn run(cli: Cli) -> Exit {
 /// Reads the configuration and logs its warnings.
 fn read_config(path: &Path) -> Result<Config, CommandError> {
     let config = Config::load(path)?;
-    for warning in &config.warnings {
-        tracing::warn!("{}: {warning}", path.display());
-    }
+    log_warnings(&config);
     Ok(config)
 }
 
-/// Reads the configuration for polling, and logs what is worth a look.
-fn load(path: &Path) -> Result<Config, CommandError> {
-    let config = read_config(path)?;
+/// Reads the configuration for polling, and logs what is worth a look. None where
+/// extraction is switched off.
+fn load(path: &Path) -> Result<Option<Config>, CommandError> {
+    let config = Config::load(path)?.for_polling()?;
+    log_warnings(&config);
+    if !config.enabled {
+        tracing::warn!("{}: {SWITCHED_OFF}", path.display());
+        return Ok(None);
+    }
     for server in config.servers().filter(|server| !server.tls.verify) {
         tracing::warn!(
             "the certificate of {} is NOT CHECKED (rejectUnauthorized: false): anybody between here and there can read and change what it answers",
             server.name
         );
     }
-    if config.targets.is_empty() {
-        tracing::warn!("{}: {}", path.display(), nothing_to_poll(&config));
-    }
-    Ok(config)
+    Ok(Some(config))
 }
 
-/// Why there is nothing to poll.
-fn nothing_to_poll(config: &Config) -> &'static str {
-    if config.enabled {
-        "no server has `userSessions.enable: true` and a virtual proxy; nothing is polled"
-    } else {
-        "`Butler-SOS.userSessions.enableSessionExtract` is not true; nothing is polled"
+fn log_warnings(config: &Config) {
+    for warning in &config.warnings {
+        tracing::warn!("{}: {warning}", config.path.display());
     }
 }
 

@@ -10,10 +10,7 @@ use crate::{
 };
 
 pub fn run(path: &Path) -> Result<Exit, CommandError> {
-    let config = load(path)?;
-    if config.targets.is_empty() {
-        return Ok(Exit::Done);
-    }
+    let Some(config) = load(path)? else { return Ok(Exit::Done) };
     let mut poller = Poller::new(&config)?;
     let runtime = runtime()?;
     let result = runtime.block_on(async {

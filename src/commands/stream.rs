@@ -1,8 +1,8 @@
 //! `stream`: polls at once, then at every tick, until it is told to end.
 
-use std::{convert::Infallible, path::Path};
+use std::{convert::Infallible, path::Path, time::Duration};
 
-use super::{CommandError, Exit, closed, counted, end, load, runtime};
+use super::{CommandError, Exit, SWITCHED_OFF, closed, counted, end, load, runtime};
 use crate::{
     config::Config,
     output::{Closed, Output},
@@ -10,24 +10,27 @@ use crate::{
     signals,
 };
 
+/// How often it is logged that there is nothing to do.
+const REMINDER: Duration = Duration::from_secs(60 * 60);
+
 pub fn run(path: &Path) -> Result<Exit, CommandError> {
-    stream(&load(path)?)
+    let Some(config) = load(path)? else {
+        return until_ended(async |_| remind_for_ever(path).await);
+    };
+    let mut poller = Poller::new(&config)?;
+    until_ended(async |output| poll_for_ever(&config, &mut poller, output).await)
 }
 
-/// Streams the events of a configuration.
-pub fn stream(config: &Config) -> Result<Exit, CommandError> {
-    let mut poller = Poller::new(config)?;
+/// Works until a signal comes or nobody reads any more.
+fn until_ended(
+    work: impl AsyncFnOnce(&Output) -> Result<Infallible, Closed>,
+) -> Result<Exit, CommandError> {
     let runtime = runtime()?;
     let result = runtime.block_on(async {
         let output = Output::stdout()?;
         let shutdown = signals::shutdown()?;
-        tracing::info!(
-            "polling {} every {}",
-            counted(config.targets.len(), "target", "targets"),
-            humantime::format_duration(config.polling_interval)
-        );
         tokio::select! {
-            Err(Closed) = poll_for_ever(config, &mut poller, &output) => closed(&output),
+            Err(Closed) = work(&output) => closed(&output),
             () = output.closed() => closed(&output),
             signal = shutdown => end(&output, signal).await,
         }
@@ -36,15 +39,24 @@ pub fn stream(config: &Config) -> Result<Exit, CommandError> {
     result
 }
 
+/// An agent would start a program that ends again and again, so it stays.
+async fn remind_for_ever(path: &Path) -> Result<Infallible, Closed> {
+    loop {
+        tokio::time::sleep(REMINDER).await;
+        tracing::warn!("{}: {SWITCHED_OFF}", path.display());
+    }
+}
+
 async fn poll_for_ever(
     config: &Config,
     poller: &mut Poller,
     output: &Output,
 ) -> Result<Infallible, Closed> {
-    if config.targets.is_empty() {
-        // An agent would start a program that ends again and again.
-        std::future::pending::<()>().await;
-    }
+    tracing::info!(
+        "polling {} every {}",
+        counted(config.targets.len(), "target", "targets"),
+        humantime::format_duration(config.polling_interval)
+    );
     let mut schedule = Schedule::every(config.polling_interval);
     loop {
         let skipped = schedule.tick().await;

@@ -8,7 +8,7 @@ use std::{
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
-use super::{CommandError, Exit, counted, load, nothing_to_poll, printable, runtime};
+use super::{CommandError, Exit, counted, load, printable, runtime};
 use crate::{
     cli::{WhoArgs, WhoOutput},
     config::Config,
@@ -20,7 +20,7 @@ use crate::{
 };
 
 pub fn run(args: &WhoArgs) -> Result<Exit, CommandError> {
-    let mut config = load(&args.config.config)?;
+    let Some(mut config) = load(&args.config.config)? else { return Ok(Exit::Done) };
     choose_targets(&mut config, args)?;
     let runtime = runtime()?;
     let asked = runtime.block_on(survey(&config)).map_err(StartError::from)?;
@@ -47,9 +47,6 @@ pub fn run(args: &WhoArgs) -> Result<Exit, CommandError> {
 
 /// Leaves only what `--server` and `--virtual-proxy` name.
 fn choose_targets(config: &mut Config, args: &WhoArgs) -> Result<(), CommandError> {
-    if config.targets.is_empty() {
-        return Err(CommandError::Usage(nothing_to_poll(config).to_owned()));
-    }
     let known = |name: fn(&Target) -> String, targets: &[Target]| {
         targets.iter().map(name).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ")
     };

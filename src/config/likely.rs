@@ -51,6 +51,59 @@ pub fn warn_of_tags(server: &Node<'_>, definition: &[String]) {
     }
 }
 
+/// Why no server of a file is polled although extraction is switched on.
+pub fn cause_of_no_target(butler: &Node<'_>) -> Problem {
+    let list = butler.key("serversToMonitor").key("servers");
+    let servers: Vec<Node<'_>> =
+        list.items().into_iter().filter(|server| !server.is_absent()).collect();
+    let with_sessions = servers.iter().find(|server| server.key("userSessions").is_section());
+    let (place, cause) = match (&*servers, with_sessions) {
+        ([], _) => (list, no_servers(butler)),
+        (_, Some(server)) => (
+            server.key("userSessions").key("enable"),
+            match servers.len() {
+                1 => "is not true".to_owned(),
+                count => format!("is not true, nor is it for any other of the {count} servers"),
+            },
+        ),
+        ([..], None) => (
+            list,
+            "none of the servers has a section `userSessions` with `enable: true`, `host` and \
+             `virtualProxies`"
+                .to_owned(),
+        ),
+    };
+    place.problem(
+        Severity::Error,
+        format!("{cause}; so there is nothing to poll, although enableSessionExtract is true"),
+    )
+}
+
+/// Where else the servers may stand.
+fn no_servers(butler: &Node<'_>) -> String {
+    const MISPLACED: &[(&str, &str)] = &[
+        ("", "servers"),
+        ("", "server"),
+        ("serversToMonitor", "server"),
+        ("userSessions", "servers"),
+        ("userSessions", "server"),
+    ];
+    let found = MISPLACED.iter().find(|(section, key)| {
+        let section = if section.is_empty() { butler.clone() } else { butler.key(section) };
+        !section.key(key).is_absent()
+    });
+    match found {
+        Some(("", key)) => {
+            format!("is empty; the servers stand in `Butler-SOS.{key}` and belong here")
+        }
+        Some((section, key)) => {
+            format!("is empty; the servers stand in `Butler-SOS.{section}.{key}` and belong here")
+        }
+        None => "is empty; expected a list of servers, each with its `host` and `userSessions`"
+            .to_owned(),
+    }
+}
+
 /// `clientCertPassphrase: abc #def` is `abc` and a comment.
 pub fn warn_of_cut_passphrases(text: &str, problems: &Problems) {
     const KEY: &str = "clientCertPassphrase";

@@ -67,6 +67,8 @@ pub struct Config {
     pub exclude: Vec<ExcludedUser>,
     /// What to poll, in the order of the file.
     pub targets: Vec<Target>,
+    /// The likely cause, where extraction is switched on and yet there is nothing to poll.
+    pub nothing_to_poll: Option<Problem>,
     /// The section `sessionSource`.
     pub options: Options,
     /// What may not be as meant.
@@ -245,6 +247,22 @@ impl Config {
         }
     }
 
+    /// The same configuration, for a command that polls.
+    ///
+    /// # Errors
+    /// Where extraction is switched on and yet there is nothing to poll; the warnings
+    /// come along, since one of them may be the cause.
+    pub fn for_polling(mut self) -> Result<Self, ConfigError> {
+        match self.nothing_to_poll.take() {
+            None => Ok(self),
+            Some(cause) => {
+                let mut problems = self.warnings;
+                problems.push(cause);
+                Err(ConfigError { path: self.path, problems })
+            }
+        }
+    }
+
     /// No targets, and all options as they are by default.
     pub fn empty(path: &Path) -> Self {
         Self {
@@ -253,6 +271,7 @@ impl Config {
             polling_interval: DEFAULT_POLLING_INTERVAL,
             exclude: Vec::new(),
             targets: Vec::new(),
+            nothing_to_poll: None,
             options: Options::default(),
             warnings: Vec::new(),
         }
@@ -354,12 +373,15 @@ impl Reader<'_> {
         // A file whose master switch is off may hold anything below it.
         let targets = if enabled { self.targets(&butler, &source) } else { Vec::new() };
         check_line_length(&source.key("maxLineBytes"), &options, &targets);
+        let nothing_to_poll =
+            (enabled && targets.is_empty()).then(|| likely::cause_of_no_target(&butler));
         Config {
             path: path.to_owned(),
             enabled,
             polling_interval,
             exclude: excluded_users(&sessions.key("excludeUser")),
             targets,
+            nothing_to_poll,
             options,
             warnings: Vec::new(),
         }

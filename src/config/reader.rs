@@ -137,12 +137,12 @@ impl<'a> Node<'a> {
     }
 
     pub fn report(&self, severity: Severity, message: String) {
-        self.problems.0.borrow_mut().push(Problem {
-            severity,
-            path: self.path.clone(),
-            line: self.line,
-            message,
-        });
+        self.problems.add(self.problem(severity, message));
+    }
+
+    /// A problem at this place that is not noted yet.
+    pub fn problem(&self, severity: Severity, message: String) -> Problem {
+        Problem { severity, path: self.path.clone(), line: self.line, message }
     }
 
     /// Notes something that makes the configuration unusable.
