@@ -10,9 +10,14 @@ use jiff::Timestamp;
 
 use crate::logging::{LogFormat, LogLevel};
 
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, also when asked to end or when nobody reads the events any more; \
+1 a target failed (once, check, who), or something on this machine did; \
+2 wrong arguments; 78 wrong configuration, nothing was polled.";
+
 /// Who is connected to Qlik Sense right now, as newline-delimited JSON.
 #[derive(Debug, Parser)]
-#[command(version, about, max_term_width = 100)]
+#[command(version = env!("QLIK_SESSIONS_VERSION"), about, after_help = EXIT_CODES, max_term_width = 100)]
 pub struct Cli {
     /// How the log on stderr is written
     #[arg(long, global = true, value_enum, default_value_t)]
@@ -56,6 +61,11 @@ pub enum Command {
         /// For which shell
         #[arg(value_enum)]
         shell: Shell,
+    },
+    /// Write the manual pages, one for each command
+    Man {
+        /// Where to, a folder that is there
+        folder: PathBuf,
     },
 }
 

@@ -81,6 +81,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Demo(args) => demo::run(&args),
         Command::Schema { of } => schema::run(of),
         Command::Completions { shell } => schema::completions(shell),
+        Command::Man { folder } => schema::man(&folder),
     };
     match result {
         Ok(exit) => exit,

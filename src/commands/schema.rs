@@ -1,6 +1,9 @@
-//! `schema` and `completions`: what other programs need to know of this one.
+//! `schema`, `completions` and `man`: what other programs need to know of this one.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    path::Path,
+};
 
 use clap::CommandFactory;
 use clap_complete::Shell;
@@ -21,5 +24,10 @@ pub fn completions(shell: Shell) -> Result<Exit, CommandError> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "qlik-sessions", &mut script);
     io::stdout().write_all(&script)?;
+    Ok(Exit::Done)
+}
+
+pub fn man(folder: &Path) -> Result<Exit, CommandError> {
+    clap_mangen::generate_to(Cli::command(), folder)?;
     Ok(Exit::Done)
 }

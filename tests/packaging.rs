@@ -1,0 +1,65 @@
+//! What packages take from the program: its version, completions, manual pages.
+
+mod support;
+
+use std::{fs, process::Command};
+
+use support::{Finished, program};
+
+fn run(arguments: &[&str]) -> String {
+    let mut command = program();
+    command.args(arguments);
+    let run = Finished::of(command);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    run.stdout
+}
+
+/// The commands, as `--help` lists them.
+fn commands() -> Vec<String> {
+    let help = run(&["--help"]);
+    let list = help.split("Commands:\n").nth(1).expect("help lists the commands");
+    list.lines()
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn the_version_has_the_commit_and_its_date_where_they_are_known() {
+    let git = Command::new("git")
+        .args(["--git-dir=.git", "log", "-1", "--format=%h %cs"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output();
+    let mut expected = format!("qlik-sessions {}", env!("CARGO_PKG_VERSION"));
+    if let Ok(git) = git
+        && git.status.success()
+    {
+        expected.push_str(&format!(" ({})", String::from_utf8_lossy(&git.stdout).trim()));
+    }
+    assert_eq!(run(&["--version"]).trim_end(), expected);
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    run(&["man", folder.path().to_str().expect("a name in Unicode")]);
+    let page = |name: &str| {
+        fs::read_to_string(folder.path().join(name))
+            .unwrap_or_else(|error| panic!("{name}: {error}"))
+    };
+    assert!(page("qlik-sessions.1").contains("Exit codes"));
+    let commands = commands();
+    assert!(commands.len() > 5, "{commands:?}");
+    for command in commands {
+        assert!(page(&format!("qlik-sessions-{command}.1")).starts_with(".ie"), "{command}");
+    }
+}
+
+#[test]
+fn every_shell_has_completions() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        assert!(run(&["completions", shell]).contains("virtual-proxy"), "{shell}");
+    }
+}
