@@ -276,7 +276,7 @@ fn check_finds_one_node_under_two_names_and_users_at_the_limit() {
     let check = Finished::of(fixture.command("check"));
     assert_eq!(check.code, Some(0), "warnings are no failures: {}", check.stdout);
     assert!(
-        check.stdout.contains("sense1 and sense2 show the same 2 sessions"),
+        check.stdout.contains("sense1 and sense2 show the same sessions: 2"),
         "{}",
         check.stdout
     );

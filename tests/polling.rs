@@ -512,3 +512,22 @@ fn a_proxy_in_the_environment_is_not_used() {
     }
     assert_eq!(Finished::of(once).code, Some(0));
 }
+
+#[cfg(unix)]
+#[test]
+fn one_node_under_two_names_is_logged_once() {
+    let fixture = Fixture::new(&[("sense1", &["/"]), ("sense2", &["/"]), ("sense3", &["/"])], "");
+    fixture.site.set_sessions("sense1", "/", &sessions(2));
+    fixture.site.set_sessions("sense2", "/", &sessions(3));
+    fixture.site.set_sessions("sense3", "/", &named_sessions(&["s7"]));
+    let mut stream = fixture.stream();
+    for _ in 0..3 {
+        stream.poll();
+    }
+    stream.signal("TERM");
+    let (code, stderr) = stream.wait();
+    assert_eq!(code, Some(0), "{stderr}");
+    let said: Vec<&str> = stderr.lines().filter(|line| line.contains("show the same")).collect();
+    assert_eq!(said.len(), 1, "{stderr}");
+    assert!(said[0].contains("sense1 and sense2 show the same sessions: 2;"), "{stderr}");
+}

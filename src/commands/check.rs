@@ -7,7 +7,7 @@
 mod report;
 mod steps;
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -17,7 +17,7 @@ use super::{CommandError, Exit, SWITCHED_OFF, counted, printable, runtime};
 use crate::{
     cli::CheckArgs,
     config::{Config, Problem, Severity},
-    poll::client_settings,
+    poll::{SHARED_SESSIONS_HINT, SharedSessions, client_settings},
     proxy::{
         Credentials, Deadline, ProxyClient,
         tls::{CertificateFacts, FileProblem, key_that_everyone_may_read},
@@ -179,12 +179,12 @@ async fn check_servers(
 }
 
 /// The last step: HTTP, one virtual proxy after another.
-async fn check_targets(
+async fn check_targets<'a>(
     config: &Config,
     server: &Arc<Server>,
     credentials: &Credentials,
-    targets: &[&Target],
-    site: &mut SiteSurvey,
+    targets: &[&'a Target],
+    site: &mut SiteSurvey<'a>,
     report: &mut Report,
 ) -> Result<(), CommandError> {
     let request = config.options.timeout;
@@ -221,36 +221,24 @@ async fn check_targets(
 
 /// Who was seen where, to find what no single target shows.
 #[derive(Default)]
-struct SiteSurvey {
-    /// The server on which a session was seen first.
-    sessions: HashMap<String, String>,
-    /// Two servers with the same sessions, and how many.
-    shared: HashMap<[String; 2], usize>,
+struct SiteSurvey<'a> {
+    shared: SharedSessions<'a>,
     users: DistinctUsers,
     session_count: usize,
     targets: usize,
 }
 
-impl SiteSurvey {
-    fn add(&mut self, target: &Target, snapshot: Snapshot) {
+impl<'a> SiteSurvey<'a> {
+    fn add(&mut self, target: &'a Target, snapshot: Snapshot) {
         self.targets += 1;
         self.session_count += snapshot.sessions.len();
-        let server = &target.server.name;
-        for session_id in snapshot.sessions.into_iter().filter_map(|session| session.session_id) {
-            let first = self.sessions.entry(session_id).or_insert_with(|| server.clone());
-            if first != server {
-                *self.shared.entry([first.clone(), server.clone()]).or_default() += 1;
-            }
-        }
+        self.shared.add(&target.server.name, snapshot.session_digests());
         self.users.extend(snapshot.users);
     }
 
     fn report(&self, session_limit: usize, report: &mut Report) -> Result<(), CommandError> {
-        for ([first, second], count) in &self.shared {
-            report.add(
-                Finding::warning(Step::Site, format!("{first} and {second} show the same {}", counted(*count, "session", "sessions")))
-                    .hint("are they one node under two names, or a load balancer in front of one? Poll each node once, or sessions count twice"),
-            )?;
+        for (_, message) in self.shared.messages() {
+            report.add(Finding::warning(Step::Site, message).hint(SHARED_SESSIONS_HINT))?;
         }
         let at_limit = self.users.at_limit(session_limit).count();
         if at_limit > 0 {

@@ -6,10 +6,11 @@
 
 mod schedule;
 mod servers;
+mod shared;
 mod survey;
 mod target;
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 
 pub use schedule::Schedule;
 pub use servers::client_settings;
+pub use shared::{SHARED_SESSIONS_HINT, SharedSessions};
 pub use survey::{Surveyed, survey};
 
 use servers::Servers;
@@ -66,6 +68,8 @@ pub struct Poller {
     saves_failed: u64,
     /// Lines of an earlier run that may not have reached the reader.
     pending: String,
+    /// Servers that show the same sessions, as far as that is logged.
+    logged_as_shared: HashSet<(String, String)>,
 }
 
 /// What a poll needs to know of the configuration.
@@ -163,6 +167,7 @@ impl Poller {
             pending,
             state,
             saves_failed: 0,
+            logged_as_shared: HashSet::new(),
         })
     }
 
@@ -183,8 +188,10 @@ impl Poller {
         let polled = targets.iter_mut().map(|target| target.poll(settings, servers, time, output));
         let mut site = SiteFacts { polls_skipped, ..SiteFacts::default() };
         let mut changes = Vec::new();
-        for result in join_all(polled).await {
-            let mut result = result?;
+        let mut results: Vec<TargetResult> =
+            join_all(polled).await.into_iter().collect::<Result<_, _>>()?;
+        self.warn_of_shared_sessions(&mut results);
+        for mut result in results {
             changes.append(&mut result.changes);
             add(&mut site, result);
         }
@@ -208,6 +215,19 @@ impl Poller {
         }
         let targets_failed = site.targets_failed();
         Ok(PollReport { targets_failed, saved: self.saves_failed == 0 })
+    }
+
+    /// Logs once that two servers show the same sessions.
+    fn warn_of_shared_sessions(&mut self, results: &mut [TargetResult]) {
+        let mut shared = SharedSessions::default();
+        for (target, result) in self.targets.iter().zip(results) {
+            shared.add(target.server_name(), result.sessions.drain(..));
+        }
+        for ((first, second), message) in shared.messages() {
+            if self.logged_as_shared.insert((first.to_owned(), second.to_owned())) {
+                tracing::warn!("{message}; {SHARED_SESSIONS_HINT}");
+            }
+        }
     }
 
     /// Sends what an earlier run saved and perhaps did not send.

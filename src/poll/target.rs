@@ -41,6 +41,8 @@ pub struct TargetResult {
     /// It could not be read.
     pub failed: bool,
     pub session_count: usize,
+    /// The digests of its sessions' ids.
+    pub sessions: Vec<u64>,
     pub excluded_session_count: usize,
     pub users: DistinctUsers,
 }
@@ -58,6 +60,11 @@ impl PolledTarget {
             last_request: Cell::default(),
             warned_of_incomplete: false,
         }
+    }
+
+    /// The name of its server.
+    pub fn server_name(&self) -> &str {
+        &self.target.server.name
     }
 
     /// What tells it in the state file.
@@ -172,6 +179,7 @@ impl PolledTarget {
         Ok(TargetResult {
             changes: writer.changes.map(|mut changes| changes.take()).unwrap_or_default(),
             session_count: snapshot.sessions.len(),
+            sessions: snapshot.session_digests().collect(),
             excluded_session_count: snapshot.excluded_session_count,
             users: snapshot.users,
             ..TargetResult::default()

@@ -98,6 +98,13 @@ impl Snapshot {
         Ok(snapshot)
     }
 
+    /// What the ids of all sessions are known by, those of excluded users included.
+    pub fn session_digests(&self) -> impl Iterator<Item = u64> {
+        let ids = self.sessions.iter().filter_map(|session| session.session_id.as_deref());
+        let counted = ids.map(session_digest);
+        counted.chain(self.excluded_sessions.iter().copied())
+    }
+
     /// `seen` holds what the session ids so far are known by.
     fn add(&mut self, parsed: ParsedSession<'_>, rules: &Rules, seen: &mut HashSet<u64>) {
         let session_id = parsed.session_id.map(|id| rules.names.session_id(id));
