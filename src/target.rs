@@ -6,6 +6,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// The port of the proxy service's API where the configuration names none.
 pub const DEFAULT_PROXY_PORT: u16 = 4243;
+/// The port of the repository service's API. The QMC cannot change it.
+pub const REPOSITORY_PORT: u16 = 4242;
 
 /// All but RFC 3986's unreserved characters.
 const PATH_SEGMENT: &AsciiSet =
@@ -48,7 +50,7 @@ impl fmt::Display for VirtualProxy {
     }
 }
 
-/// Where a proxy service listens.
+/// Where a proxy service listens, or the repository service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProxyAddress {
     /// `userSessions.host` as configured; the default port added where it had none.
@@ -66,40 +68,49 @@ impl ProxyAddress {
     /// # Errors
     /// Says what was expected, for a message about a configuration key.
     pub fn parse(text: &str) -> Result<Self, String> {
-        const EXPECTED: &str = "expected `name:4243`, without https:// and path";
+        Self::parse_or_port(text, DEFAULT_PROXY_PORT)
+    }
+
+    /// As [`ProxyAddress::parse`], for a service whose port is another one where the
+    /// text names none.
+    ///
+    /// # Errors
+    /// As [`ProxyAddress::parse`].
+    pub fn parse_or_port(text: &str, default_port: u16) -> Result<Self, String> {
+        let expected = format!("expected `name:{default_port}`, without https:// and path");
         let text = text.trim();
         refuse_placeholder(text)?;
         if text.contains([',', ';']) {
-            return Err(format!("holds more than one address; {EXPECTED}"));
+            return Err(format!("holds more than one address; {expected}"));
         }
         if text.is_empty()
             || text.contains(['/', '@', '?', '#', '\\'])
             || text.contains(char::is_whitespace)
         {
-            return Err(EXPECTED.to_owned());
+            return Err(expected);
         }
         let (host, port) = split_port(text)?;
         if host.is_empty() {
-            return Err(EXPECTED.to_owned());
+            return Err(expected);
         }
         let host = host.to_lowercase();
         if host.contains(':') && host.parse::<std::net::Ipv6Addr>().is_err() {
-            return Err(format!("`{host}` is no IPv6 address; {EXPECTED}"));
+            return Err(format!("`{host}` is no IPv6 address; {expected}"));
         }
-        check_name(&host)?;
+        check_name(&host, default_port)?;
         let configured = match port {
             Some(_) => text.to_owned(),
-            None if host.contains(':') => format!("[{host}]:{DEFAULT_PROXY_PORT}"),
-            None => format!("{text}:{DEFAULT_PROXY_PORT}"),
+            None if host.contains(':') => format!("[{host}]:{default_port}"),
+            None => format!("{text}:{default_port}"),
         };
-        Ok(Self { configured, host, port: port.unwrap_or(DEFAULT_PROXY_PORT) })
+        Ok(Self { configured, host, port: port.unwrap_or(default_port) })
     }
 
     /// Parses an address that may stand in a URL: answers it, and what was taken off.
     ///
     /// # Errors
     /// As [`ProxyAddress::parse`].
-    pub fn parse_url(text: &str) -> Result<(Self, Option<String>), String> {
+    pub fn parse_url(text: &str, default_port: u16) -> Result<(Self, Option<String>), String> {
         let text = text.trim();
         let is_scheme =
             |scheme: &str| !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric());
@@ -116,7 +127,7 @@ impl ProxyAddress {
             .collect();
         let note = (!taken_off.is_empty())
             .then(|| format!("only `{address}` is used, without {}", taken_off.join(" and ")));
-        Ok((Self::parse(address)?, note))
+        Ok((Self::parse_or_port(address, default_port)?, note))
     }
 
     /// `host:port` as a URL wants it, IPv6 addresses in brackets.
@@ -140,7 +151,7 @@ fn refuse_placeholder(text: &str) -> Result<(), String> {
 }
 
 /// Whether a host may have this name: no server is behind any other.
-fn check_name(host: &str) -> Result<(), String> {
+fn check_name(host: &str, default_port: u16) -> Result<(), String> {
     if host.contains(':') {
         return Ok(());
     }
@@ -153,13 +164,15 @@ fn check_name(host: &str) -> Result<(), String> {
             && label.chars().all(|c| c.is_alphanumeric() || c == '-' || c == '_')
     };
     if host.len() > 253 || !labels.iter().all(is_label) {
-        return Err(format!("`{host}` cannot be the name of a server; expected `name:4243`"));
+        return Err(format!(
+            "`{host}` cannot be the name of a server; expected `name:{default_port}`"
+        ));
     }
     // Such a name would be taken for an address: `10` is 0.0.0.10.
     let is_number = labels.last().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
     if is_number && host.parse::<std::net::Ipv4Addr>().is_err() {
         return Err(format!(
-            "`{host}` is neither a name nor a whole IP address; expected `name:4243`"
+            "`{host}` is neither a name nor a whole IP address; expected `name:{default_port}`"
         ));
     }
     Ok(())
@@ -258,6 +271,8 @@ pub struct Server {
     pub tags: BTreeMap<String, String>,
     /// Certificates, and what to accept from the server.
     pub tls: TlsSettings,
+    /// It does not stand in the configuration: the repository service listed it.
+    pub is_listed: bool,
 }
 
 /// One virtual proxy on one server: what one request asks for.

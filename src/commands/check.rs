@@ -10,7 +10,6 @@ mod steps;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::time::Instant;
 
 use self::report::{Finding, Report, Step};
 use super::{CommandError, Exit, SWITCHED_OFF, counted, printable, runtime};
@@ -19,7 +18,7 @@ use crate::{
     config::{Config, Problem, Severity},
     poll::{SHARED_SESSIONS_HINT, SharedSessions, client_settings},
     proxy::{
-        Credentials, Deadline, ProxyClient,
+        Credentials, Deadline, Endpoint, ProxyClient,
         tls::{CertificateFacts, FileProblem, key_that_everyone_may_read},
     },
     snapshot::{DistinctUsers, Rules, Snapshot, sorted_names},
@@ -167,7 +166,8 @@ async fn check_servers(
         let targets: Vec<&Target> =
             config.targets.iter().filter(|target| Arc::ptr_eq(&target.server, server)).collect();
         let certificates = credentials.get(&server.tls.files);
-        if steps::connect(server, certificates, config.options.timeout, report).await? {
+        let endpoint = Endpoint::of_proxy(server);
+        if steps::connect(&endpoint, certificates, config.options.timeout, report).await? {
             check_targets(config, server, credentials, &targets, &mut site, report).await?;
         }
     }
@@ -189,14 +189,13 @@ async fn check_targets<'a>(
 ) -> Result<(), CommandError> {
     let request = config.options.timeout;
     let settings = client_settings(config, request);
-    let client = match ProxyClient::new(Arc::clone(server), credentials, settings) {
+    let client = match ProxyClient::new(server, credentials, settings) {
         Ok(client) => client,
         Err(problem) => return Ok(report.add(unusable(problem))?),
     };
     let rules = Rules::new(config, None);
     for target in targets {
-        let deadline = Deadline { poll_ends: Instant::now() + request, request };
-        let answer = client.sessions(&target.virtual_proxy, deadline).await;
+        let answer = client.sessions(&target.virtual_proxy, Deadline::within(request)).await;
         let read = answer.and_then(|body| {
             let snapshot = Snapshot::read(body, &rules)?;
             let counts = (snapshot.sessions.len(), snapshot.excluded_session_count);

@@ -30,8 +30,8 @@ use crate::{
     events::TargetKeys,
     files,
     target::{
-        CertificateFiles, ProxyAddress, Secret, Server, Target, TlsSettings, VirtualProxy,
-        host_without_port,
+        CertificateFiles, DEFAULT_PROXY_PORT, ProxyAddress, Secret, Server, Target, TlsSettings,
+        VirtualProxy, host_without_port,
     },
     user::folded,
 };
@@ -551,6 +551,7 @@ impl Reader<'_> {
             proxy,
             tags: tags(&node.section("serverTags")),
             tls,
+            is_listed: false,
         });
         for (node, virtual_proxy) in virtual_proxies {
             merged.add(&node, Target { server: Arc::clone(&server), virtual_proxy });
@@ -717,7 +718,7 @@ fn virtual_proxies<'a>(sessions: &Node<'a>) -> Vec<(Node<'a>, VirtualProxy)> {
 
 /// An address under a key; a URL is taken for the address in it.
 fn address(node: &Node<'_>, text: &str) -> Option<ProxyAddress> {
-    match ProxyAddress::parse_url(text) {
+    match ProxyAddress::parse_url(text, DEFAULT_PROXY_PORT) {
         Ok((address, note)) => {
             note.into_iter().for_each(|note| node.warn(note));
             Some(address)

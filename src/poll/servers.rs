@@ -262,7 +262,7 @@ fn client(
     if let Err(Some(problem)) = loaded.map_err(|problems| problems.into_iter().next()) {
         return Err(problem);
     }
-    ProxyClient::new(Arc::clone(server), credentials, settings)
+    ProxyClient::new(server, credentials, settings)
 }
 
 fn unusable_certificates(problem: &FileProblem) -> Failure {

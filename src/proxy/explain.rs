@@ -3,18 +3,18 @@
 use std::{error::Error, io, time::Duration};
 
 use super::{
-    Category, Failure,
+    Category, Endpoint, Failure, Service,
     tls::{self, CertificateObserver},
 };
-use crate::target::{Server, VirtualProxy};
+use crate::target::VirtualProxy;
 
 /// How much of an error's body is read.
 pub const BODY_START_BYTES: usize = 4_096;
 /// How much of it is shown, in bytes.
 const SHOWN_BYTES: usize = 200;
-const UNREACHABLE: &str = "is the server up, is its proxy service still starting, and does a firewall let this machine through to the port? `qlik-sessions check` shows how far a connection comes";
+const UNREACHABLE: &str = "is the server up, is its service still starting, and does a firewall let this machine through to the port? `qlik-sessions check` shows how far a connection comes";
 const NO_TURN_HINT: &str = "other requests took the time: see which targets fail with `timeout`; raise `pollingInterval`, `sessionSource.concurrency` or `concurrencyPerServer` where there are simply many";
-/// How the proxy refuses a request whose keys differ.
+/// How a service refuses a request whose keys differ.
 const XSRF_TEXT: &str = "XSRF prevention check failed";
 
 /// The name is not known to DNS.
@@ -79,72 +79,91 @@ pub fn connection_was_closed(error: &reqwest::Error) -> bool {
 /// A request that brought no answer.
 pub fn transport(
     error: &reqwest::Error,
-    server: &Server,
+    endpoint: &Endpoint,
     observer: &CertificateObserver,
 ) -> Failure {
     let failure = if let Some(error) = cause::<rustls::Error>(error) {
-        tls::explain(error, &server.proxy.host, &server.tls, observer)
+        tls::explain(error, endpoint, observer)
     } else if let Some(error) = cause::<HostNotFound>(error) {
-        host_not_found(error)
+        host_not_found(error, endpoint.service)
     } else if error.is_timeout() {
-        no_connection_in_time(server)
+        no_connection_in_time(endpoint)
     } else if let Some(error) = cause::<io::Error>(error) {
-        connection_failure(error, server)
+        connection_failure(error, endpoint)
     } else {
-        closed_early(root_cause(error), server)
+        closed_early(root_cause(error), endpoint)
     };
     if error.is_connect() { failure.whole_server() } else { failure }
 }
 
 /// The operating system's word on a connection.
-pub fn connection_failure(error: &io::Error, server: &Server) -> Failure {
-    let address = &server.proxy.configured;
+pub fn connection_failure(error: &io::Error, endpoint: &Endpoint) -> Failure {
+    let address = &endpoint.address.configured;
+    let service = endpoint.service;
     match error.kind() {
         io::ErrorKind::ConnectionRefused => {
-            Failure::new(Category::ConnectionRefused, format!("{address}: {error}"))
-                .hint("nothing listens on this port: is the Qlik Sense Proxy Service running, and is the port right (4243 by default)?")
+            Failure::new(Category::ConnectionRefused, format!("{address}: {error}")).hint(format!(
+                "nothing listens on this port: is the {} running, and is the port right ({})?",
+                service.name(),
+                service.port_words()
+            ))
         }
         io::ErrorKind::ConnectionReset
         | io::ErrorKind::ConnectionAborted
         | io::ErrorKind::BrokenPipe
-        | io::ErrorKind::UnexpectedEof => closed_early(without_link(error.to_string()), server),
-        io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
-            Failure::new(Category::Timeout, format!("{address}: {error}"))
-                .hint(UNREACHABLE)
+        | io::ErrorKind::UnexpectedEof => closed_early(without_link(error.to_string()), endpoint),
+        io::ErrorKind::TimedOut
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable => {
+            Failure::new(Category::Timeout, format!("{address}: {error}")).hint(UNREACHABLE)
         }
         _ => Failure::new(Category::Unknown, format!("{address}: {error}")),
     }
 }
 
-fn closed_early(words: String, server: &Server) -> Failure {
-    Failure::new(Category::ConnectionReset, format!("{} closed the connection: {words}", server.proxy.configured))
-        .hint("is the proxy service restarting, or does something between this machine and it break connections off? Some servers do so where they do not accept the client certificate: was it exported from this site's QMC?")
+fn closed_early(words: String, endpoint: &Endpoint) -> Failure {
+    Failure::new(Category::ConnectionReset, format!("{} closed the connection: {words}", endpoint.address.configured))
+        .hint("is the service restarting, or does something between this machine and it break connections off? Some servers do so where they do not accept the client certificate: was it exported from this site's QMC?")
 }
 
-fn host_not_found(error: &HostNotFound) -> Failure {
-    Failure::new(Category::HostNotFound, error.to_string())
-        .hint("is `userSessions.host` spelled right, and does the DNS of this machine know it?")
+fn host_not_found(error: &HostNotFound, service: Service) -> Failure {
+    let hint = match service {
+        Service::Proxy => {
+            "is `userSessions.host` spelled right, and does the DNS of this machine know it?"
+        }
+        Service::ListedProxy => {
+            "the node is registered under this name in the QMC; where the DNS of this machine does not know it, say what to dial under `sessionSource.discovery.addresses`"
+        }
+        Service::Repository => {
+            "is the host of the repository service (`--host` or `sessionSource.discovery.host`) spelled right, and does the DNS of this machine know it?"
+        }
+    };
+    Failure::new(Category::HostNotFound, error.to_string()).hint(hint)
 }
 
 /// The operating system knows no address for a name.
-pub fn resolution_failure(host: &str, error: io::Error) -> Failure {
-    host_not_found(&HostNotFound { host: host.to_owned(), error })
+pub fn resolution_failure(endpoint: &Endpoint, error: io::Error) -> Failure {
+    let host = endpoint.address.host.clone();
+    host_not_found(&HostNotFound { host, error }, endpoint.service)
 }
 
 /// No connection came about.
-pub fn no_connection_in_time(server: &Server) -> Failure {
-    Failure::new(Category::Timeout, format!("no connection to {} in time", server.proxy.configured))
-        .hint(UNREACHABLE)
+pub fn no_connection_in_time(endpoint: &Endpoint) -> Failure {
+    let address = &endpoint.address.configured;
+    Failure::new(Category::Timeout, format!("no connection to {address} in time")).hint(UNREACHABLE)
 }
 
 /// The time of the whole request is over.
-pub fn no_answer_in_time(waited: Duration) -> Failure {
+pub fn no_answer_in_time(waited: Duration, service: Service) -> Failure {
     let waited = Duration::from_millis(u64::try_from(waited.as_millis()).unwrap_or(u64::MAX));
     Failure::new(
         Category::Timeout,
         format!("no complete answer within {}", humantime::format_duration(waited)),
     )
-    .hint("is the proxy service overloaded or starting? `sessionSource.timeout` sets how long to wait, in ms")
+    .hint(format!(
+        "is the {} overloaded or starting? `sessionSource.timeout` sets how long to wait, in ms",
+        service.name()
+    ))
 }
 
 /// The poll was over before this target's turn came.
@@ -167,35 +186,49 @@ pub fn turn_came_late(left: Duration) -> Failure {
 }
 
 /// More than `maxBodyBytes`.
-pub fn body_too_large(limit: usize) -> Failure {
+pub fn body_too_large(limit: usize, service: Service) -> Failure {
     Failure::new(Category::BodyTooLarge, format!("the answer has more than {limit} bytes"))
-        .hint("is this the session API? If so, raise `sessionSource.maxBodyBytes`")
+        .hint(format!("is this {}? If so, raise `sessionSource.maxBodyBytes`", service.api()))
         .status(200)
 }
 
-/// HTML where sessions were expected, or the way to it.
-pub fn login_page(server: &Server, status: u16, location: Option<&str>) -> Failure {
+/// HTML where a list was expected, or the way to it.
+pub fn login_page(endpoint: &Endpoint, status: u16, location: Option<&str>) -> Failure {
+    let Endpoint { service, address, .. } = endpoint;
+    let what = match service {
+        Service::Proxy | Service::ListedProxy => "sessions",
+        Service::Repository => "proxies",
+    };
     let message = match location {
         Some(location) => {
             format!("the server redirects to a login page{location}")
         }
         None => {
-            "the server shows a web page, probably its login form, instead of a list of sessions"
-                .to_owned()
+            format!(
+                "the server shows a web page, probably its login form, instead of a list of {what}"
+            )
         }
     };
-    let hint = if server.proxy.port == crate::target::DEFAULT_PROXY_PORT {
-        "is this the Qlik Sense proxy itself, and not a load balancer or another virtual proxy in front of it?".to_owned()
-    } else {
+    let port = service.usual_port();
+    let hint = if address.port == port {
         format!(
-            "port {} is probably the one for users; the session API answers on port 4243: set `userSessions.host` to {}:4243",
-            server.proxy.port, server.proxy.host
+            "is this the {} itself, and not a load balancer or another virtual proxy in front of it?",
+            service.name()
+        )
+    } else {
+        let right = format!("{}:{port}", address.host);
+        format!(
+            "port {} is probably the one for users; {} answers on port {port}: {}",
+            address.port,
+            service.api(),
+            service.how_to_dial(&right)
         )
     };
     Failure::new(Category::LoginPage, message).hint(hint).status(status)
 }
 
 /// An answer with a status that is not 200.
+#[derive(Debug)]
 pub struct Refusal {
     /// The status.
     pub status: u16,
@@ -208,6 +241,21 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    fn text(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.body)
+    }
+
+    /// Returns whether the Xrfkey was refused.
+    fn is_xsrf(&self) -> bool {
+        self.status == 403 && self.text().contains(XSRF_TEXT)
+    }
+
+    fn failure(&self, category: Category) -> Failure {
+        let said = self.quoted(&self.body);
+        let message = format!("the server answers with status {}{said}", self.status);
+        Failure::new(category, message).status(self.status)
+    }
+
     /// A text of the server for a message, or only how long it is.
     fn quoted(&self, text: &[u8]) -> String {
         if text.trim_ascii().is_empty() {
@@ -220,36 +268,64 @@ impl Refusal {
     }
 }
 
-/// Why a server refuses.
-pub fn refusal(server: &Server, virtual_proxy: &VirtualProxy, refusal: &Refusal) -> Failure {
+/// Why a proxy service refuses to list sessions.
+pub fn refusal(endpoint: &Endpoint, virtual_proxy: &VirtualProxy, refusal: &Refusal) -> Failure {
+    match refusal.status {
+        401 | 403 if !refusal.is_xsrf() => refusal.failure(Category::AuthError).hint(
+            "the client certificate is not accepted for the session API: was it exported from this site's QMC, and is its CA the one that the server trusts?",
+        ),
+        404 => refusal.failure(Category::NotFound).hint(format!(
+            "is there a virtual proxy with the prefix `{virtual_proxy}` on this server, and is it linked to its proxy service in the QMC?"
+        )),
+        429 => refusal.failure(Category::RateLimited).hint("raise `userSessions.pollingInterval`"),
+        _ => any_refusal(endpoint, refusal),
+    }
+}
+
+/// Why the repository service refuses to list proxies to this user.
+pub fn repository_refusal(endpoint: &Endpoint, user: &str, refusal: &Refusal) -> Failure {
+    match refusal.status {
+        401 | 403 if !refusal.is_xsrf() => refusal.failure(Category::AuthError).hint(format!(
+            "the certificate was accepted; the user `{user}`, who is named in the header X-Qlik-User, was not, or may not read proxies: use INTERNAL\\sa_repository or INTERNAL\\sa_api (`--user` or `sessionSource.discovery.user`), and see that nothing between here and there drops the header"
+        )),
+        404 => refusal
+            .failure(Category::NotFound)
+            .hint("is this the repository service of Qlik Sense Enterprise on Windows (port 4242)?"),
+        429 => refusal.failure(Category::RateLimited).hint("raise `sessionSource.discovery.interval`"),
+        _ => any_refusal(endpoint, refusal),
+    }
+}
+
+/// What every service means by a status.
+fn any_refusal(endpoint: &Endpoint, refusal: &Refusal) -> Failure {
+    let service = endpoint.service;
     let status = refusal.status;
-    let text = String::from_utf8_lossy(&refusal.body);
-    let said = refusal.quoted(&refusal.body);
-    let failure = |category| {
-        Failure::new(category, format!("the server answers with status {status}{said}"))
-            .status(status)
-    };
     match status {
         300..=399 => {
             let location = refusal.location.as_deref().unwrap_or_default();
-            login_page(server, status, Some(&refusal.quoted(location.as_bytes())))
+            login_page(endpoint, status, Some(&refusal.quoted(location.as_bytes())))
         }
-        403 if text.contains(XSRF_TEXT) => failure(Category::XsrfRejected)
-            .hint("something between this machine and the proxy drops the header X-Qlik-Xrfkey or the query: poll the proxy directly"),
-        401 | 403 => failure(Category::AuthError).hint(
-            "the client certificate is not accepted for the session API: was it exported from this site's QMC, and is its CA the one that the server trusts?",
-        ),
-        // nginx and others finish the handshake and refuse the certificate in HTTP.
-        400 | 495 | 496 if text.contains("SSL certificate") => failure(Category::AuthError)
-            .hint("the server does not accept the client certificate: was it exported from this site's QMC?"),
-        404 => failure(Category::NotFound).hint(format!(
-            "is there a virtual proxy with the prefix `{virtual_proxy}` on this server, and is it linked to its proxy service in the QMC?"
+        403 if refusal.is_xsrf() => refusal.failure(Category::XsrfRejected).hint(format!(
+            "something between this machine and the {} drops the header X-Qlik-Xrfkey or the query: ask it directly",
+            service.name()
         )),
-        429 => failure(Category::RateLimited).hint("raise `userSessions.pollingInterval`"),
-        400..=499 => failure(Category::Http4xx).hint("see the proxy's log on the server: Qlik/Sense/Log/Proxy"),
-        500..=599 => failure(Category::Http5xx)
-            .hint("the proxy service is in trouble or starting; see its log on the server: Qlik/Sense/Log/Proxy"),
-        _ => failure(Category::Unknown).hint("is this the session API of a Qlik Sense proxy (port 4243)?"),
+        // nginx and others finish the handshake and refuse the certificate in HTTP.
+        400 | 495 | 496 if refusal.text().contains("SSL certificate") => refusal
+            .failure(Category::AuthError)
+            .hint("the server does not accept the client certificate: was it exported from this site's QMC?"),
+        400..=499 => refusal
+            .failure(Category::Http4xx)
+            .hint(format!("see the service's log on the server: {}", service.log())),
+        500..=599 => refusal.failure(Category::Http5xx).hint(format!(
+            "the {} is in trouble or starting; see its log on the server: {}",
+            service.name(),
+            service.log()
+        )),
+        _ => refusal.failure(Category::Unknown).hint(format!(
+            "is this {} of Qlik Sense (port {})?",
+            service.api(),
+            service.usual_port()
+        )),
     }
 }
 

@@ -10,29 +10,26 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use super::report::{Finding, Report, Step};
-use crate::{
-    proxy::{
-        CertificateSet, Failure, connection_failure, no_answer_in_time, no_connection_in_time,
-        resolution_failure,
-        tls::{self, CertificateObserver, FileProblem},
-    },
-    target::Server,
+use crate::proxy::{
+    CertificateSet, Endpoint, Failure, connection_failure, no_answer_in_time,
+    no_connection_in_time, resolution_failure,
+    tls::{self, CertificateObserver, FileProblem},
 };
 
-/// Connects to a server; answers whether HTTP is worth a try.
+/// Connects to a service; returns whether HTTP is worth a try.
 pub async fn connect(
-    server: &Server,
+    endpoint: &Endpoint,
     certificates: Option<&CertificateSet>,
     limit: Duration,
     report: &mut Report,
 ) -> io::Result<bool> {
-    let addresses = match resolve(server, limit).await {
+    let addresses = match resolve(endpoint, limit).await {
         Ok(addresses) => {
             let list: Vec<String> =
                 addresses.iter().map(|address| address.ip().to_string()).collect();
             report.add(Finding::ok(
                 Step::Dns,
-                format!("{} is {}", server.proxy.host, list.join(", ")),
+                format!("{} is {}", endpoint.address.host, list.join(", ")),
             ))?;
             addresses
         }
@@ -41,7 +38,7 @@ pub async fn connect(
             return Ok(false);
         }
     };
-    let stream = match reach(server, &addresses, limit).await {
+    let stream = match reach(endpoint, &addresses, limit).await {
         Ok((stream, address, time)) => {
             report.add(Finding::ok(
                 Step::Tcp,
@@ -61,7 +58,7 @@ pub async fn connect(
         )?;
         return Ok(false);
     };
-    let (finding, observer) = match shake_hands(server, certificates, stream, limit).await {
+    let (finding, observer) = match shake_hands(endpoint, certificates, stream, limit).await {
         Ok(Ok((finding, observer))) => (finding, observer),
         Ok(Err((failure, observer))) => (Finding::failure(Step::Tls, failure), observer),
         Err(problem) => {
@@ -77,31 +74,31 @@ pub async fn connect(
     Ok(!failed)
 }
 
-async fn resolve(server: &Server, limit: Duration) -> Result<Vec<SocketAddr>, Failure> {
-    let host = &server.proxy.host;
-    let found = timeout(limit, lookup_host((host.as_str(), server.proxy.port))).await;
+async fn resolve(endpoint: &Endpoint, limit: Duration) -> Result<Vec<SocketAddr>, Failure> {
+    let host = &endpoint.address.host;
+    let found = timeout(limit, lookup_host((host.as_str(), endpoint.address.port))).await;
     let addresses: Vec<SocketAddr> = found
-        .map_err(|_| no_answer_in_time(limit))?
-        .map_err(|error| resolution_failure(host, error))?
+        .map_err(|_| no_answer_in_time(limit, endpoint.service))?
+        .map_err(|error| resolution_failure(endpoint, error))?
         .collect();
     if addresses.is_empty() {
-        return Err(resolution_failure(host, io::Error::other("it has no address")));
+        return Err(resolution_failure(endpoint, io::Error::other("it has no address")));
     }
     Ok(addresses)
 }
 
 async fn reach(
-    server: &Server,
+    endpoint: &Endpoint,
     addresses: &[SocketAddr],
     limit: Duration,
 ) -> Result<(TcpStream, SocketAddr, Duration), Failure> {
-    let mut last = no_connection_in_time(server);
+    let mut last = no_connection_in_time(endpoint);
     for address in addresses {
         let start = Instant::now();
         match timeout(limit, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => return Ok((stream, *address, start.elapsed())),
-            Ok(Err(error)) => last = connection_failure(&error, server),
-            Err(_) => last = no_connection_in_time(server),
+            Ok(Err(error)) => last = connection_failure(&error, endpoint),
+            Err(_) => last = no_connection_in_time(endpoint),
         }
     }
     Err(last)
@@ -110,26 +107,26 @@ async fn reach(
 type Handshake = Result<(Finding, CertificateObserver), (Failure, CertificateObserver)>;
 
 async fn shake_hands(
-    server: &Server,
+    endpoint: &Endpoint,
     CertificateSet { identity, roots, .. }: &CertificateSet,
     stream: TcpStream,
     limit: Duration,
 ) -> Result<Handshake, FileProblem> {
-    let (config, observer) = tls::client_config(identity, roots.as_deref(), &server.tls)?;
-    let name = ServerName::try_from(server.proxy.host.clone()).map_err(|_| FileProblem {
-        path: server.tls.files.client_cert.clone(),
-        message: format!("`{}` is no valid host name", server.proxy.host),
+    let (config, observer) = tls::client_config(identity, roots.as_deref(), &endpoint.tls)?;
+    let name = ServerName::try_from(endpoint.address.host.clone()).map_err(|_| FileProblem {
+        path: endpoint.tls.files.client_cert.clone(),
+        message: format!("`{}` is no valid host name", endpoint.address.host),
         hint: "use the server's DNS name or address in `userSessions.host`".to_owned(),
     })?;
     let connected =
         timeout(limit, TlsConnector::from(Arc::new(config)).connect(name, stream)).await;
     Ok(match connected {
-        Err(_) => Err((no_answer_in_time(limit), observer)),
+        Err(_) => Err((no_answer_in_time(limit, endpoint.service), observer)),
         Ok(Err(error)) => {
             let failure =
                 match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-                    Some(error) => tls::explain(error, &server.proxy.host, &server.tls, &observer),
-                    None => connection_failure(&error, server),
+                    Some(error) => tls::explain(error, endpoint, &observer),
+                    None => connection_failure(&error, endpoint),
                 };
             Err((failure, observer))
         }

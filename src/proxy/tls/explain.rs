@@ -4,26 +4,23 @@ use jiff::Timestamp;
 use rustls::{AlertDescription, CertificateError, Error};
 
 use super::{CertificateFacts, CertificateObserver, verify::ClientCertificateShown};
-use crate::{
-    proxy::{Category, Failure},
-    target::TlsSettings,
-};
+use crate::proxy::{Category, Endpoint, Failure, Service};
 
-/// Turns what rustls says into a failure. `dialled` is the host without port.
-pub fn explain(
-    error: &Error,
-    dialled: &str,
-    settings: &TlsSettings,
-    observer: &CertificateObserver,
-) -> Failure {
+/// Turns what rustls says into a failure.
+pub fn explain(error: &Error, endpoint: &Endpoint, observer: &CertificateObserver) -> Failure {
     let shown = observer.certificate();
     match error {
-        Error::InvalidCertificate(error) => certificate(error, dialled, settings, shown.as_deref()),
+        Error::InvalidCertificate(error) => certificate(error, endpoint, shown.as_deref()),
         Error::AlertReceived(alert) => self::alert(*alert),
         Error::PeerIncompatible(_) => no_common_suite(error),
         Error::InvalidMessage(_) => {
-            Failure::new(Category::TlsError, format!("the port does not speak TLS: {error}"))
-                .hint("is the port right? The session API answers on 4243 by default")
+            Failure::new(Category::TlsError, format!("the port does not speak TLS: {error}")).hint(
+                format!(
+                    "is the port right? For {} it is {}",
+                    endpoint.service.api(),
+                    endpoint.service.port_words()
+                ),
+            )
         }
         error => Failure::new(Category::TlsError, format!("TLS failed: {error}"))
             .hint("`qlik-sessions check` shows each step of the connection"),
@@ -33,13 +30,13 @@ pub fn explain(
 
 fn certificate(
     error: &CertificateError,
-    dialled: &str,
-    settings: &TlsSettings,
+    endpoint: &Endpoint,
     shown: Option<&CertificateFacts>,
 ) -> Failure {
     let failure = |message: String| Failure::new(Category::CertificateError, message);
     let issuer = shown.map_or("an unknown CA", |shown| shown.issuer.as_str());
-    let ca = settings
+    let ca = endpoint
+        .tls
         .files
         .ca
         .as_ref()
@@ -52,7 +49,7 @@ fn certificate(
             "clientCertCA{ca} is of another site or was renewed: export root.pem again from the QMC of the site that this server belongs to"
         )),
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            wrong_name(dialled, settings, shown)
+            wrong_name(endpoint, shown)
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             let since = shown.map_or_else(String::new, |shown| format!(" since {}", day(shown.not_after)));
@@ -73,11 +70,12 @@ fn certificate(
     }
 }
 
-fn wrong_name(dialled: &str, settings: &TlsSettings, shown: Option<&CertificateFacts>) -> Failure {
+fn wrong_name(endpoint: &Endpoint, shown: Option<&CertificateFacts>) -> Failure {
     let names = shown.map(CertificateFacts::host_names).unwrap_or_default();
-    let (wanted, wanted_by) = match &settings.server_name {
-        Some(name) => (name.as_str(), " (tlsServerName)"),
-        None => (dialled, ""),
+    let (wanted, wanted_by) = match (&endpoint.tls.server_name, endpoint.service) {
+        (Some(name), Service::Proxy) => (name.as_str(), " (tlsServerName)"),
+        (Some(name), _) => (name.as_str(), ""),
+        (None, _) => (endpoint.address.host.as_str(), ""),
     };
     let failure = |message: String| Failure::new(Category::CertificateError, message);
     let Some(name) = names.first() else {
@@ -90,9 +88,22 @@ fn wrong_name(dialled: &str, settings: &TlsSettings, shown: Option<&CertificateF
         "the server's certificate is not for `{wanted}`{wanted_by}; it is for: {}",
         names.join(", ")
     ))
-    .hint(format!(
-        "dial the server by that name in `userSessions.host`, or set `tlsServerName: {name}` for this server under `sessionSource.servers`"
-    ))
+    .hint(how_to_verify(endpoint.service, name))
+}
+
+/// How to have the right name looked for.
+fn how_to_verify(service: Service, name: &str) -> String {
+    match service {
+        Service::Proxy => format!(
+            "dial the server by that name in `userSessions.host`, or set `tlsServerName: {name}` for this server under `sessionSource.servers`"
+        ),
+        Service::ListedProxy => format!(
+            "set `tlsServerName: {name}` under `sessionSource.servers`, by the node's name in the QMC"
+        ),
+        Service::Repository => format!(
+            "dial the repository service as {name}; where this machine does not resolve that name, say what to dial for it (`--address {name}=…`, `sessionSource.discovery.addresses`)"
+        ),
+    }
 }
 
 /// What the server says in a TLS alert.
