@@ -12,6 +12,7 @@ use std::{
 use crate::{
     Test,
     capture::Capture,
+    collector::{Collector, check_records},
     outputs, shipped,
     support::{Fixture, free_port, get, of_kind, sessions, wait_for_end, wait_until, whole_lines},
     tests,
@@ -27,6 +28,7 @@ pub const TESTS: &[Test] = tests![
     ["fluent-bit"] every_event_arrives_once_with_its_id_and_time,
     ["fluent-bit"] an_outage_is_told_and_the_end_leaves_no_orphan,
     ["fluent-bit"] influxdb_and_prometheus_get_flat_records,
+    ["fluent-bit", "otelcol"] a_collector_gets_every_record_with_conventional_names,
 ];
 
 const AGENT: &str = "fluent-bit";
@@ -142,6 +144,18 @@ fn once_each<'a>(ids: impl Iterator<Item = &'a str>, what: &str) -> BTreeSet<Str
     seen
 }
 
+/// The ids of the events of the first so many polls.
+fn ids_of_first_polls(events: &[Value], count: usize) -> BTreeSet<String> {
+    let times: BTreeSet<&str> =
+        events.iter().filter_map(|event| event["timestamp"].as_str()).collect();
+    let due: BTreeSet<&str> = times.into_iter().take(count).collect();
+    events
+        .iter()
+        .filter(|event| event["timestamp"].as_str().is_some_and(|time| due.contains(time)))
+        .filter_map(|event| event["event_id"].as_str().map(str::to_owned))
+        .collect()
+}
+
 fn every_event_arrives_once_with_its_id_and_time() {
     for count in [100, 10_000] {
         let fixture = Fixture::new(&[("sense1", &["/", "/sales"])], STATE);
@@ -166,14 +180,7 @@ fn every_event_arrives_once_with_its_id_and_time() {
 
         let events = fluent_bit.events();
         once_each(events.iter().filter_map(|event| event["event_id"].as_str()), "file");
-        let polls: BTreeSet<&str> =
-            events.iter().filter_map(|event| event["timestamp"].as_str()).collect();
-        let due: BTreeSet<&str> = polls.into_iter().take(2).collect();
-        let due: BTreeSet<String> = events
-            .iter()
-            .filter(|event| event["timestamp"].as_str().is_some_and(|time| due.contains(time)))
-            .filter_map(|event| event["event_id"].as_str().map(str::to_owned))
-            .collect();
+        let due = ids_of_first_polls(&events, 2);
         assert_eq!(due.len(), 2 * (count + 2 + 1), "every session of every poll");
         let times: BTreeMap<&str, &str> = events
             .iter()
@@ -310,4 +317,23 @@ fn influxdb_and_prometheus_get_flat_records() {
         "{scraped}"
     );
     assert!(scraped.contains("qlik_sessions_targets_failed 1"), "{scraped}");
+}
+
+fn a_collector_gets_every_record_with_conventional_names() {
+    let fixture = Fixture::new(&[("sense1", &["/"])], STATE);
+    // More than one batch of the plugin's default.
+    fixture.site.set_sessions("sense1", "/", &sessions(1_200));
+    let collector = Collector::start(&fixture);
+    let edits = [
+        ("host: localhost", "host: 127.0.0.1"),
+        ("port: 4318", &*format!("port: {}", collector.port)),
+    ];
+    let mut fluent_bit = FluentBit::start(&fixture, &["opentelemetry", "file"], &edits);
+    wait_until("three polls", || (fluent_bit.polls() >= 3).then_some(()));
+    fluent_bit.stop();
+    let events = fluent_bit.events();
+    let due = ids_of_first_polls(&events, 2);
+    let arrived = once_each(collector.ids().iter().map(String::as_str), "opentelemetry");
+    assert!(arrived.is_superset(&due), "{} of {}", arrived.len(), due.len());
+    check_records(&collector, "s7");
 }

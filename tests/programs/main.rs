@@ -11,6 +11,8 @@ mod support;
 #[cfg(unix)]
 mod capture;
 #[cfg(unix)]
+mod collector;
+#[cfg(unix)]
 mod fluent_bit;
 mod openssl;
 #[cfg(unix)]
@@ -33,8 +35,8 @@ struct Test {
 
 /// A list of tests: `[its programs] name, …`.
 macro_rules! tests {
-    ($([$($program:literal),+] $name:ident),+ $(,)?) => {
-        &[$($crate::Test { name: stringify!($name), needs: &[$($program),+], run: $name }),+]
+    ($([$($program:literal),*] $name:ident),+ $(,)?) => {
+        &[$($crate::Test { name: stringify!($name), needs: &[$($program),*], run: $name }),+]
     };
 }
 pub(crate) use tests;
@@ -57,7 +59,7 @@ impl Test {
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     #[cfg(unix)]
-    let tests = [openssl::TESTS, vector::TESTS, fluent_bit::TESTS];
+    let tests = [openssl::TESTS, vector::TESTS, fluent_bit::TESTS, collector::TESTS];
     #[cfg(not(unix))]
     let tests = [openssl::TESTS];
     let trials = tests.into_iter().flatten().map(Test::trial).collect();

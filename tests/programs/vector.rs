@@ -13,6 +13,7 @@ use std::{
 use crate::{
     Test,
     capture::Capture,
+    collector::{Collector, check_records},
     outputs, shipped,
     support::{
         Backend, Fixture, free_port, get, named_sessions, sessions, texts, wait_for_end,
@@ -25,10 +26,11 @@ use tempfile::TempDir;
 
 /// The tests, and the programs that each needs.
 pub const TESTS: &[Test] = tests![
-    ["vector"] the_base_and_each_output_are_valid_without_warnings,
+    ["vector"] the_bases_and_each_output_are_valid_without_warnings,
     ["vector"] vectors_own_unit_tests_pass,
     ["vector"] every_event_reaches_every_backend_once,
     ["vector"] what_waits_for_a_backend_survives_a_kill,
+    ["vector"] an_aggregator_hands_on_the_same_events,
     ["vector", "otelcol"] a_collector_gets_every_event_in_few_requests,
     ["vector"] lines_that_are_no_events_are_kept_and_harm_nothing,
     ["vector", "influxd"] butler_sos_queries_of_influxdb_answer_the_same_numbers,
@@ -38,17 +40,19 @@ pub const TESTS: &[Test] = tests![
 
 const AGENT: &str = "vector";
 
-fn the_base_and_each_output_are_valid_without_warnings() {
-    for name in outputs(AGENT) {
-        let output = Command::new("vector")
-            .args(["validate", "--no-environment", "--deny-warnings"])
-            .arg(shipped(AGENT).join("qlik-sessions.yaml"))
-            .arg(shipped(AGENT).join(format!("outputs/{name}.yaml")))
-            .output()
-            .expect("vector runs");
-        let said = String::from_utf8_lossy(&output.stdout).into_owned()
-            + &String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{name}: {said}");
+fn the_bases_and_each_output_are_valid_without_warnings() {
+    for base in ["qlik-sessions.yaml", "aggregator.yaml"] {
+        for name in outputs(AGENT) {
+            let output = Command::new("vector")
+                .args(["validate", "--no-environment", "--deny-warnings"])
+                .arg(shipped(AGENT).join(base))
+                .arg(shipped(AGENT).join(format!("outputs/{name}.yaml")))
+                .output()
+                .expect("vector runs");
+            let said = String::from_utf8_lossy(&output.stdout).into_owned()
+                + &String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{base} with {name}: {said}");
+        }
     }
 }
 
@@ -99,6 +103,17 @@ impl Vector {
         outputs: &[&str],
         edits: &[(&str, &str)],
     ) -> Self {
+        Self::start_with("qlik-sessions.yaml", fixture, command, outputs, edits)
+    }
+
+    /// With this file before the outputs.
+    fn start_with(
+        base: &str,
+        fixture: &Fixture,
+        command: Option<&str>,
+        outputs: &[&str],
+        edits: &[(&str, &str)],
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let place = |name: &str, text: &str, edits: &[(&str, &str)]| {
             let mut text = text.to_owned();
@@ -113,14 +128,16 @@ impl Vector {
             |name: &str| fs::read_to_string(shipped(AGENT).join(name)).expect("it is shipped");
         let program = command.unwrap_or(env!("CARGO_BIN_EXE_qlik-sessions"));
         let config = fixture.config.to_str().expect("UTF-8");
-        let base = [
+        let base_edits = [
             ("      - qlik-sessions\n", &*format!("      - {program}\n")),
             ("/etc/qlik-sessions/config.yaml", config),
             ("respawn_interval_secs: 5", "respawn_interval_secs: 1"),
             ("data_dir: /var/lib/vector", &*format!("data_dir: {}", folder.path().display())),
         ];
         let mut vector = Command::new("vector");
-        vector.arg("-c").arg(place("base.yaml", &shipped("qlik-sessions.yaml"), &base));
+        let mut all = edits.to_vec();
+        all.extend(base_edits);
+        vector.arg("-c").arg(place("base.yaml", &shipped(base), &all));
         let here = folder.path().display().to_string();
         for name in outputs {
             let mut edits = edits.to_vec();
@@ -433,47 +450,45 @@ fn what_waits_for_a_backend_survives_a_kill() {
     assert_eq!(all.len(), distinct.len(), "no event came twice");
 }
 
+fn an_aggregator_hands_on_the_same_events() {
+    let fixture = Fixture::new(&[("sense1", &["/"])], "    attributes: true");
+    fixture.site.set_sessions("sense1", "/", &sessions(20));
+    let port = free_port();
+    let here = format!("127.0.0.1:{port}");
+    let edits = [("0.0.0.0:6000", &*here), ("localhost:6000", &*here)];
+    let mut aggregator = Vector::start_with("aggregator.yaml", &fixture, None, &["file"], &edits);
+    let mut edge = Vector::start(&fixture, None, &["vector", "file"], &edits);
+    edge.wait_for("two polls", |vector| ids_of_polls(vector).len() >= 2 * 22);
+    edge.stop();
+    let sorted = |vector: &Vector| {
+        let mut events: Vec<String> =
+            vector.file_events().iter().map(ToString::to_string).collect();
+        events.sort();
+        events
+    };
+    let due = sorted(&edge);
+    aggregator.wait_for("every event", |vector| vector.file_events().len() >= due.len());
+    aggregator.stop();
+    assert_eq!(sorted(&aggregator), due);
+}
+
 fn a_collector_gets_every_event_in_few_requests() {
     let fixture = Fixture::new(&[("sense1", &["/"])], "");
     fixture.site.set_sessions("sense1", "/", &sessions(300));
-    let port = free_port();
-    let arrived = fixture.path("logs.jsonl");
-    fs::write(
-        fixture.path("otel.yaml"),
-        format!(
-            "receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{port}'}}}}}}}}\nexporters: {{file: {{path: {}}}}}\nservice:\n  telemetry: {{metrics: {{level: none}}}}\n  pipelines: {{logs: {{receivers: [otlp], exporters: [file]}}}}\n",
-            arrived.display()
-        ),
-    )
-    .expect("written");
-    let mut collector = Command::new("otelcol");
-    collector.arg("--config").arg(format!("file:{}", fixture.path("otel.yaml").display()));
-    let _collector = Backend::start(collector, &fixture.path("otelcol.log"));
-    wait_until("the collector", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
-    let edits = [("localhost:4318", &*format!("127.0.0.1:{port}"))];
+    let collector = Collector::start(&fixture);
+    let edits = [("localhost:4318", &*format!("127.0.0.1:{}", collector.port))];
     let mut vector = Vector::start(&fixture, None, &["opentelemetry", "file"], &edits);
     vector.wait_for("two polls", |vector| ids_of_polls(vector).len() >= 2 * 302);
     vector.stop();
     let due = ids(&program_events(&vector.file_events()));
-    let (requests, arrived) = wait_until("every record", || {
-        let requests = whole_lines(&fs::read_to_string(&arrived).ok()?);
-        let mut arrived: Vec<String> = requests
-            .iter()
-            .flat_map(|request| request["resourceLogs"].as_array().expect("resources"))
-            .map(|resource| &resource["scopeLogs"][0]["logRecords"][0])
-            .filter_map(|record| attribute(record, "qlik.event_id"))
-            .collect();
-        arrived.sort();
-        (arrived.len() >= due.len()).then_some((requests.len(), arrived))
+    let arrived = wait_until("every record", || {
+        let arrived = collector.ids();
+        (arrived.len() >= due.len()).then_some(arrived)
     });
     assert_eq!(arrived, due);
+    let requests = collector.requests().len();
     assert!(requests * 10 < due.len(), "{requests} requests for {} events", due.len());
-}
-
-fn attribute(record: &Value, key: &str) -> Option<String> {
-    let attributes = record["attributes"].as_array()?;
-    let found = attributes.iter().find(|attribute| attribute["key"] == key)?;
-    found["value"]["stringValue"].as_str().map(str::to_owned)
+    check_records(&collector, "s7");
 }
 
 fn scrape(address: &str) -> String {
