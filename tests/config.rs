@@ -236,7 +236,7 @@ Butler-SOS:
         "line 6: Butler-SOS.userSessions.pollingInterval: expected a whole number of milliseconds from 1000 to 86400000, found 12",
         "Butler-SOS.userSessions.excludeUser[0].userId: is missing",
         "line 10: Butler-SOS.sessionSource.timeuot: is not a known key; did you mean `timeout`?",
-        "sessionDetails: expected one of snapshot, changes, none; did you mean `changes`?",
+        "sessionDetails: expected one of snapshot, grouped, changes, none; did you mean `changes`?",
         "line 12: Butler-SOS.sessionSource.concurrency: expected a whole number",
         "sense9: no server has this serverName; did you mean `sense1`?",
         "line 21: Butler-SOS.serversToMonitor.servers[0].userSessions.host: expected `name:4243`",

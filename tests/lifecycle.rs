@@ -270,12 +270,15 @@ fn changes_tell_only_changes_and_none_tells_no_session() {
     let fixture = Fixture::new(&[("sense1", &["/"])], "");
     fixture.site.set_sessions("sense1", "/", &named_sessions(&["s1", "s2"]));
     for (details, lifecycle, session, started) in [
+        ("grouped", true, 0, 1),
         ("snapshot", true, 2, 1),
         ("snapshot", false, 2, 0),
         ("changes", true, 0, 1),
         ("none", true, 0, 0),
     ] {
-        let options = format!("    sessionDetails: {details}\n    lifecycle: {lifecycle}\n{STATE}");
+        let options = format!(
+            "    sessionDetails: {details}\n    lifecycle: {lifecycle}\n    keyframeInterval: 0\n{STATE}"
+        );
         fixture.configure(Duration::from_secs(1), &options);
         fixture.site.set_sessions("sense1", "/", &named_sessions(&["s1"]));
         let _ = fs::remove_file(fixture.path("state.json"));
@@ -286,6 +289,153 @@ fn changes_tell_only_changes_and_none_tells_no_session() {
         assert_eq!(of_kind(&events, "session_started").len(), started, "{details} {lifecycle}");
         assert_eq!(of_kind(&events, "session_summary")[0]["session_count"], 2);
     }
+}
+
+/// At a keyframe every session is reported once more, of all targets in one poll.
+#[test]
+fn keyframes_report_every_session_once_more() {
+    let options = format!("    sessionDetails: changes\n    keyframeInterval: 3000\n{STATE}");
+    let fixture = Fixture::new(&[("sense1", &["/", "/sales"])], &options);
+    fixture.site.set_sessions("sense1", "/", &named_sessions(&["s1", "s2"]));
+    fixture.site.set_sessions("sense1", "/sales", &named_sessions(&["s3"]));
+    let mut stream = fixture.stream();
+    let is_keyframe = |poll: &[Value]| {
+        let marks = |kind: &str| -> Vec<bool> {
+            of_kind(poll, kind).iter().map(|event| event["keyframe"] == true).collect()
+        };
+        let sessions = of_kind(poll, "session").len();
+        let all = [marks("session_summary"), marks("site_summary")].concat();
+        assert!(all.iter().all(|mark| *mark == all[0]), "all targets in one poll: {poll:#?}");
+        assert_eq!(sessions, if all[0] { 3 } else { 0 });
+        all[0]
+    };
+    assert!(is_keyframe(&stream.poll()), "a baseline is a keyframe");
+    let first = of_kind(&stream.seen, "session")[0].clone();
+    assert_eq!(first["first_seen_at_baseline"], true);
+    let marks: Vec<bool> = (0..6).map(|_| is_keyframe(&stream.poll())).collect();
+    let count = marks.iter().filter(|mark| **mark).count();
+    assert!((1..=3).contains(&count), "one in three polls: {marks:?}");
+    assert_valid(&stream.seen);
+    // Who is excluded from now on is no longer in the sum: that is a keyframe, too.
+    stream.kill();
+    drop(stream);
+    fixture.configure(
+        Duration::from_secs(1),
+        &options.replace("keyframeInterval: 3000", "keyframeInterval: 0"),
+    );
+    assert!(of_kind(&fixture.once().events(), "session").is_empty());
+    fixture.edit("excludeUser: null", "excludeUser: [{directory: LAB, userId: u1}]");
+    let events = fixture.once().events();
+    assert_eq!(texts(&of_kind(&events, "session"), "session_id"), ["s2", "s3"]);
+    assert_eq!(events.last().expect("a site_summary")["keyframe"], true);
+    assert!(of_kind(&fixture.once().events(), "session").is_empty(), "once");
+}
+
+/// A target that fails at a keyframe has it at its next good poll.
+#[test]
+fn a_target_that_missed_the_keyframe_has_it_later() {
+    let options = "    sessionDetails: changes\n    keyframeInterval: 2000";
+    let fixture = Fixture::new(&[("sense1", &["/", "/sales"])], options);
+    fixture.site.set_sessions("sense1", "/sales", &named_sessions(&["s3"]));
+    fixture.site.set_fault("sense1", "/sales", Some(Fault::Status(503)));
+    let mut stream = fixture.stream();
+    for _ in 0..2 {
+        stream.poll();
+    }
+    fixture.site.set_fault("sense1", "/sales", None);
+    let good = stream.poll_until(|poll| !of_target(poll, "session_summary", "/sales").is_empty());
+    assert_eq!(of_target(&good, "session_summary", "/sales")[0]["keyframe"], true);
+    assert_eq!(of_target(&good, "session", "/sales").len(), 1);
+}
+
+/// An agent that was killed starts `stream` anew: what it may have lost comes again.
+#[test]
+fn starts_and_ends_are_sent_again_when_stream_starts() {
+    let fixture = Fixture::new(&[("sense1", &["/"])], STATE);
+    fixture.site.set_sessions("sense1", "/", &named_sessions(&["s1"]));
+    let changes = |events: &[Value]| -> Vec<(String, String)> {
+        events
+            .iter()
+            .filter(|event| {
+                ["session_started", "session_ended"]
+                    .contains(&event["event"].as_str().unwrap_or(""))
+            })
+            .map(|event| (event["event"].to_string(), event["event_id"].to_string()))
+            .collect()
+    };
+    let mut stream = fixture.stream();
+    stream.poll();
+    for ids in [&["s1", "s2"][..], &["s2"], &["s2", "s3"]] {
+        fixture.site.set_sessions("sense1", "/", &named_sessions(ids));
+        stream.poll_until(|poll| !changes(poll).is_empty());
+    }
+    stream.poll();
+    let sent = changes(&stream.seen);
+    assert_eq!(sent.len(), 3);
+    stream.kill();
+    drop(stream);
+    let mut again = fixture.stream();
+    let poll = again.poll();
+    assert_eq!(changes(&poll[..3]), sent, "in their order, before anything new");
+    again.kill();
+    drop(again);
+    assert_eq!(changes(&fixture.once().events()), [], "`once` would repeat them in each run");
+    fixture.configure(Duration::from_secs(1), &format!("{STATE}\n    retellFor: 0"));
+    let mut quiet = fixture.stream();
+    assert_eq!(changes(&quiet.poll()), [], "it can be turned off");
+}
+
+#[test]
+fn what_is_sent_again_stays_within_its_exclusions() {
+    let fixture = Fixture::new(&[("sense1", &["/"])], STATE);
+    let mut stream = fixture.stream();
+    stream.poll();
+    fixture.site.set_sessions("sense1", "/", &named_sessions(&["s1"]));
+    stream.poll_until(|poll| !of_kind(poll, "session_started").is_empty());
+    stream.poll();
+    stream.kill();
+    drop(stream);
+    fixture.edit("excludeUser: null", "excludeUser: [{directory: LAB, userId: u1}]");
+    let mut again = fixture.stream();
+    let poll = again.poll();
+    assert!(of_kind(&poll, "session_started").is_empty(), "{poll:#?}");
+}
+
+/// Two pollers of one site make the same events.
+#[test]
+fn aligned_pollers_agree() {
+    let options = "    alignPolls: true\n    site: berlin";
+    let fixture = Fixture::new(&[("sense1", &["/"])], options);
+    fixture.configure(Duration::from_secs(2), options);
+    fixture.site.set_sessions("sense1", "/", &named_sessions(&["s1"]));
+    let (mut one, mut other) = (fixture.stream(), fixture.stream());
+    let ids = |poll: &[Value]| -> BTreeSet<String> {
+        poll.iter().map(|event| event["event_id"].to_string()).collect()
+    };
+    let mut agreed = 0;
+    let (mut a, mut b) = (one.poll(), other.poll());
+    for round in 0..3 {
+        let time = |poll: &[Value]| poll[0]["timestamp"].as_str().expect("a time").to_owned();
+        assert!(
+            time(&a).ends_with("0.000Z")
+                || time(&a)[18..19].parse::<u32>().expect("a digit") % 2 == 0
+        );
+        match time(&a).cmp(&time(&b)) {
+            std::cmp::Ordering::Less => a = one.poll(),
+            std::cmp::Ordering::Greater => b = other.poll(),
+            std::cmp::Ordering::Equal => {
+                assert_eq!(ids(&a), ids(&b));
+                agreed += 1;
+                if round == 0 {
+                    fixture.site.set_sessions("sense1", "/", &named_sessions(&["s2"]));
+                }
+                (a, b) = (one.poll(), other.poll());
+            }
+        }
+    }
+    assert!(agreed >= 2);
+    let site_wide = |events: &[Value]| texts(&of_kind(events, "session_started"), "event_id");
+    assert_eq!(site_wide(&one.seen), site_wide(&other.seen), "a start has no time in its id");
 }
 
 /// `changes` and the state rebuild who is on at every poll, through outages of

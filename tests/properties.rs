@@ -36,6 +36,26 @@ fn name() -> impl Strategy<Value = String> {
     prop_oneof![any::<String>(), "[aA]{1,2}|[åÅ]|[aA]\u{30a}"]
 }
 
+/// The events of an answer with these details.
+fn events_of(people: &[SimulatedSession], max_line: usize, grouped: bool) -> Vec<Value> {
+    let answer = serde_json::to_vec(people).expect("JSON");
+    let rules = Rules::new(&Config::empty(Path::new("")), None);
+    let snapshot = Snapshot::read(answer, &rules).expect("a list of sessions");
+    let keys = TargetKeys::named("s", "/");
+    let events = TargetEvents::new(&keys, Some("berlin"), Timestamp::UNIX_EPOCH);
+    let mut lines = Lines::new(max_line);
+    if grouped {
+        events.groups(&mut lines, snapshot.sessions.iter().map(|session| (session, None)));
+    } else {
+        for session in &snapshot.sessions {
+            events.session(&mut lines, SessionEvent::Session, session, None);
+        }
+    }
+    let lines = String::from_utf8(lines.take()).expect("UTF-8");
+    assert!(lines.split_inclusive('\n').all(|line| line.len() <= max_line));
+    lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
 fn people() -> impl Strategy<Value = Vec<SimulatedSession>> {
     prop::collection::vec(("[a-e]{1,2}|\\PC{0,12}", name(), name()), 0..30).prop_map(|people| {
         people
@@ -74,6 +94,35 @@ proptest! {
         prop_assert_eq!(listed, first_spellings);
     }
 
+    /// Split, groups are exactly the session events; and all parts are there.
+    #[test]
+    fn groups_split_into_session_events(people in people(), max_line in 700_usize..4_000) {
+        let groups = events_of(&people, max_line, true);
+        let mut split = Vec::new();
+        for (number, group) in groups.iter().enumerate() {
+            prop_assert_eq!(group["part"].as_u64(), Some(number as u64 + 1));
+            prop_assert_eq!(group["parts"].as_u64(), Some(groups.len() as u64));
+            for session in group["sessions"].as_array().expect("a list") {
+                let mut event = group.clone();
+                let keys = event.as_object_mut().expect("an object");
+                for key in ["part", "parts", "sessions"] {
+                    keys.remove(key);
+                }
+                keys.insert("event".to_owned(), "session".into());
+                keys.extend(session.as_object().expect("an object").clone());
+                split.push(event);
+            }
+        }
+        // A name too long for one line of its own is too long for a group, too.
+        let single = events_of(&people, 1 << 20, false);
+        let missing = single.len() - split.len();
+        if missing == 0 {
+            prop_assert_eq!(split, single);
+        } else {
+            prop_assert!(split.iter().all(|event| single.contains(event)));
+        }
+    }
+
     #[test]
     fn no_line_is_longer_than_allowed(people in people(), max_line in 300_usize..2_000) {
         let answer = serde_json::to_vec(&people).expect("JSON");
@@ -85,14 +134,19 @@ proptest! {
         }
     }
 
+    /// What is no list of sessions is refused, and no word of it comes out.
     #[test]
-    fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        lines_of(&bytes, 4_096);
-    }
-
-    #[test]
-    fn any_json_is_read_or_refused(text in r#"\[(\{"(SessionId|UserId|UserDirectory|Attributes)":("[\\a-z]{0,4}"|null|\[\]|1)[,}]{0,3}){0,4}\]?"#) {
-        lines_of(text.as_bytes(), 4_096);
+    fn what_is_no_list_is_refused_without_a_word_of_it(text in "[a-z]{6,12}", bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+        for body in [
+            format!("[\"{text}\"]").into_bytes(),
+            format!("[{{\"UserDirectory\":\"{text}\"}}]").into_bytes(),
+            format!("{{\"{text}\":1}}").into_bytes(),
+            [text.as_bytes(), &bytes].concat(),
+        ] {
+            let rules = Rules::new(&Config::empty(Path::new("")), None);
+            let failure = Snapshot::read(body, &rules).expect_err("it is refused");
+            prop_assert!(!failure.message.contains(&text), "{}", failure.message);
+        }
     }
 
     #[test]
@@ -131,10 +185,11 @@ proptest! {
         prop_assert!(!once.session_path().contains("//"));
     }
 
+    /// What is dialled is what was written.
     #[test]
-    fn addresses_are_parsed_or_refused(text in "\\PC{0,20}") {
-        if let Ok(address) = ProxyAddress::parse(&text) {
-            prop_assert!(address.port > 0 && !address.host.is_empty());
-        }
+    fn addresses_are_dialled_as_they_are_written(host in "[a-z][a-z0-9-]{0,8}[a-z](\\.[a-z]{2,5}){0,2}", port in 1_u16..) {
+        let address = ProxyAddress::parse(&format!("{host}:{port}")).expect("an address");
+        prop_assert_eq!((address.host.as_str(), address.port), (host.as_str(), port));
+        prop_assert_eq!(address.authority(), format!("{host}:{port}"));
     }
 }

@@ -13,7 +13,12 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use qlik_sessions::{config::Config, output::Output, poll::Poller, site::Fault};
+use qlik_sessions::{
+    config::Config,
+    output::Output,
+    poll::{Mode, Poller, Tick},
+    site::Fault,
+};
 use serde_json::Value;
 use support::{Fixture, events, named_sessions, of_kind, of_target, texts};
 
@@ -64,7 +69,7 @@ fn soak(polls: usize) {
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let kept = Kept::default();
     let output = Output::to(kept.clone()).expect("a thread");
-    let mut poller = Poller::new(&config).expect("it starts");
+    let mut poller = Poller::new(&config, Mode::Stream).expect("it starts");
     let mut random = Random(0x2545_f491_4f6c_dd1d);
     let faults = Fault::all();
     let mut on: [BTreeSet<String>; 4] = Default::default();
@@ -94,7 +99,9 @@ fn soak(polls: usize) {
             stopped = !stopped;
             if stopped { fixture.site.stop("sense2") } else { fixture.site.restart("sense2") }
         }
-        runtime.block_on(poller.poll(&output, 0)).expect("a poll never fails as a whole");
+        runtime
+            .block_on(poller.poll(&output, Tick { missed: 0, stamp: None }))
+            .expect("a poll never fails as a whole");
         runtime.block_on(output.flushed()).expect("nobody closes the output");
         let told = kept.take();
         check(&told, &on, &mut rebuilt, poll);

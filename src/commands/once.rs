@@ -4,21 +4,32 @@ use std::path::Path;
 
 use super::{CommandError, Exit, closed, end, load, runtime};
 use crate::{
+    config::SessionDetails,
     output::{Closed, Output},
-    poll::Poller,
+    poll::{Mode, Poller, Tick, last_multiple},
     signals,
 };
 
 pub fn run(path: &Path) -> Result<Exit, CommandError> {
     let Some(config) = load(path)? else { return Ok(Exit::Done) };
-    let mut poller = Poller::new(&config)?;
+    let mut poller = Poller::new(&config, Mode::Once)?;
+    if config.options.session_details == SessionDetails::Changes
+        && config.options.state_file.is_none()
+    {
+        tracing::warn!(
+            "without `sessionSource.stateFile` nothing joins one run of `once` to the next: with `sessionDetails: changes` each run is a keyframe with every session, and no start or end is seen"
+        );
+    }
+    let aligned = config.options.align_polls;
+    let stamp = if aligned { last_multiple(config.polling_interval) } else { None };
+    let tick = Tick { missed: 0, stamp };
     let runtime = runtime()?;
     let result = runtime.block_on(async {
         let output = Output::stdout()?;
         let shutdown = signals::shutdown()?;
         tokio::pin!(shutdown);
         let report = tokio::select! {
-            report = poller.poll(&output, 0) => match report {
+            report = poller.poll(&output, tick) => match report {
                 Ok(report) => report,
                 Err(Closed) => return closed(&output),
             },

@@ -6,7 +6,7 @@ use super::{CommandError, Exit, SWITCHED_OFF, closed, counted, end, load, runtim
 use crate::{
     config::Config,
     output::{Closed, Output},
-    poll::{Poller, Schedule},
+    poll::{Mode, Poller, Schedule},
     signals,
 };
 
@@ -17,7 +17,7 @@ pub fn run(path: &Path) -> Result<Exit, CommandError> {
     let Some(config) = load(path)? else {
         return until_ended(async |_| remind_for_ever(path).await);
     };
-    let mut poller = Poller::new(&config)?;
+    let mut poller = Poller::new(&config, Mode::Stream)?;
     until_ended(async |output| poll_for_ever(&config, &mut poller, output).await)
 }
 
@@ -57,15 +57,15 @@ async fn poll_for_ever(
         counted(config.targets.len(), "target", "targets"),
         humantime::format_duration(config.polling_interval)
     );
-    let mut schedule = Schedule::every(config.polling_interval);
+    let mut schedule = Schedule::new(config.polling_interval, config.options.align_polls);
     loop {
-        let skipped = schedule.tick().await;
-        if skipped > 0 {
+        let tick = schedule.tick().await;
+        if tick.missed > 0 {
             tracing::debug!(
-                "{} left out: the poll before took too long",
-                counted(skipped as usize, "poll", "polls")
+                "{} left out: the poll before took too long, or the machine slept",
+                counted(tick.missed as usize, "poll", "polls")
             );
         }
-        poller.poll(output, skipped).await?;
+        poller.poll(output, tick).await?;
     }
 }

@@ -38,9 +38,13 @@ pub fn run(args: &TransformArgs) -> Result<Exit, CommandError> {
                 ..SummaryFacts::default()
             };
             events.summary(&mut lines, &snapshot, &facts);
-            if config.options.session_details == SessionDetails::Snapshot {
-                write_sessions(&events, &snapshot, &mut lines, &mut stdout)?;
-            }
+            write_sessions(
+                config.options.session_details,
+                &events,
+                &snapshot,
+                &mut lines,
+                &mut stdout,
+            )?;
             stdout.write_all(&lines.take())?;
             Ok(Exit::Done)
         }
@@ -86,13 +90,18 @@ fn for_a_file(failure: Failure) -> Failure {
 }
 
 fn write_sessions(
+    details: SessionDetails,
     events: &TargetEvents<'_>,
     snapshot: &Snapshot,
     lines: &mut Lines,
     stdout: &mut impl Write,
 ) -> io::Result<()> {
     let mut too_long = 0;
-    for session in snapshot.sessions.iter().filter(|session| !session.excluded) {
+    let shown = snapshot.sessions.iter().filter(|session| !session.excluded);
+    if details == SessionDetails::Grouped {
+        too_long += events.groups(lines, shown.clone().map(|session| (session, None)));
+    }
+    for session in shown.filter(|_| details == SessionDetails::Snapshot) {
         too_long += usize::from(!events.session(lines, SessionEvent::Session, session, None));
         if lines.len() >= CHUNK_BYTES {
             stdout.write_all(&lines.take())?;

@@ -45,6 +45,8 @@ pub const PSEUDONYM_KEY_VARIABLE: &str = "QLIK_SESSIONS_PSEUDONYM_KEY";
 const DEFAULT_POLLING_INTERVAL: Duration = Duration::from_secs(30);
 /// Largest configuration file, in bytes. Real ones have some 50 KB.
 const MAX_CONFIG_BYTES: u64 = 8 * 1024 * 1024;
+/// Longest time that an option of ours takes, in milliseconds: a month.
+const MOST_MILLISECONDS: u64 = 31 * 24 * 60 * 60 * 1000;
 /// Largest file with a pseudonym key, in bytes.
 const MAX_KEY_BYTES: u64 = 64 * 1024;
 /// Shortest pseudonym key, in characters: shorter ones can be guessed.
@@ -92,6 +94,12 @@ pub struct Options {
     pub site: Option<String>,
     /// Parallel sessions at which a user is locked out.
     pub session_limit: usize,
+    /// How often `changes` reports every session once more; none for never.
+    pub keyframe_interval: Option<Duration>,
+    /// How far back starts and ends are sent again; none where it is not set.
+    pub retell_for: Option<Duration>,
+    /// Whether polls are at multiples of the interval of the wall clock.
+    pub align_polls: bool,
     /// Which attributes session events carry.
     pub attributes: AttributeChoice,
     /// Whether excluded users count, as they do in Butler SOS.
@@ -116,6 +124,9 @@ impl Default for Options {
             lifecycle: true,
             site: None,
             session_limit: 5,
+            keyframe_interval: Some(Duration::from_secs(60 * 60)),
+            retell_for: None,
+            align_polls: false,
             attributes: AttributeChoice::None,
             excluded_users_count: false,
             user_ids: UserIds::Plain,
@@ -131,7 +142,9 @@ impl Default for Options {
 pub enum SessionDetails {
     /// Every session at every poll.
     Snapshot,
-    /// Only sessions that started or ended.
+    /// Every session at every poll, many to a line.
+    Grouped,
+    /// Only sessions that started or ended, and every session at a keyframe.
     Changes,
     /// No session at all, neither there nor started nor ended.
     None,
@@ -190,6 +203,12 @@ impl ExcludedUser {
     /// [`folded`], is excluded.
     pub fn matches(&self, directory: &str, user_id: &str) -> bool {
         self.directory.matches(directory) && self.user_id.matches(user_id)
+    }
+}
+
+impl fmt::Display for ExcludedUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\\{}", self.directory, self.user_id)
     }
 }
 
@@ -409,6 +428,7 @@ impl Reader<'_> {
                 .key("sessionDetails")
                 .choice(&[
                     ("snapshot", SessionDetails::Snapshot),
+                    ("grouped", SessionDetails::Grouped),
                     ("changes", SessionDetails::Changes),
                     ("none", SessionDetails::None),
                 ])
@@ -416,6 +436,17 @@ impl Reader<'_> {
             lifecycle: source.key("lifecycle").boolean().unwrap_or(default.lifecycle),
             site: source.key("site").text(),
             session_limit: count("sessionLimit", 1..=1_000, "sessions", default.session_limit),
+            keyframe_interval: source
+                .key("keyframeInterval")
+                .number(0..=MOST_MILLISECONDS, "milliseconds")
+                .map_or(default.keyframe_interval, |milliseconds| {
+                    Some(Duration::from_millis(milliseconds)).filter(|interval| !interval.is_zero())
+                }),
+            retell_for: source
+                .key("retellFor")
+                .number(0..=MOST_MILLISECONDS, "milliseconds")
+                .map(Duration::from_millis),
+            align_polls: align_polls(source),
             attributes: attributes(source),
             excluded_users_count: source
                 .key("excludedUsersCount")
@@ -664,6 +695,15 @@ fn differing_servers<'a>(servers: &Node<'a>) -> HashMap<String, Node<'a>> {
 
 /// `attributes`: `true` may tell who a user is by a mail address or a name, so it
 /// stands only beside plain names; a list was chosen by someone who knows it.
+fn align_polls(source: &Node<'_>) -> bool {
+    let node = source.key("alignPolls");
+    let align = node.boolean().unwrap_or(false);
+    if align && source.key("site").is_absent() {
+        node.warn("two pollers of one site agree on all ids only where `site` is set, too");
+    }
+    align
+}
+
 fn attributes(source: &Node<'_>) -> AttributeChoice {
     let node = source.key("attributes");
     if node.is_list() {

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt};
 
 use jiff::{Timestamp, fmt::temporal::DateTimePrinter};
 use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
 
 use super::id::EventId;
 use crate::{snapshot::Attributes, target::Target};
@@ -94,6 +95,8 @@ pub struct SessionSummary<'a> {
     pub users: Option<&'a [&'a str]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub users_omitted: Option<usize>,
+    #[serde(skip_serializing_if = "is_false")]
+    pub keyframe: bool,
 }
 
 /// `session`, `session_started` and `session_ended`.
@@ -134,6 +137,26 @@ pub struct SiteSummary<'a> {
     pub users_at_session_limit: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub users_at_limit: Option<&'a [&'a str]>,
+    #[serde(skip_serializing_if = "is_false")]
+    pub keyframe: bool,
+}
+
+/// `sessions`: many sessions of one target.
+#[derive(Serialize)]
+pub struct SessionGroup<'a> {
+    /// Counted from 1.
+    pub part: usize,
+    pub parts: usize,
+    /// Each is a [`GroupedSession`].
+    pub sessions: &'a [Box<RawValue>],
+}
+
+/// A session in a group: what its `session` event has of its own.
+#[derive(Serialize)]
+pub struct GroupedSession<'a> {
+    pub event_id: EventId,
+    #[serde(flatten)]
+    pub keys: SessionKeys<'a>,
 }
 
 /// `poll_error`.

@@ -15,6 +15,11 @@ impl Lines {
         Self { bytes: Vec::new(), max_line }
     }
 
+    /// Most bytes of a line, its line end included.
+    pub fn max_line(&self) -> usize {
+        self.max_line
+    }
+
     /// The bytes so far.
     pub fn len(&self) -> usize {
         self.bytes.len()

@@ -6,6 +6,7 @@ mod kinds;
 mod lines;
 
 use jiff::Timestamp;
+use serde_json::value::{RawValue, to_raw_value};
 
 pub use kinds::{CertificateDates, TargetKeys, Time};
 pub use lines::Lines;
@@ -16,12 +17,17 @@ use crate::{
     snapshot::{DistinctUsers, Session, Snapshot, sorted_names},
 };
 use id::EventId;
-use kinds::{Event, FullName, PollError, SessionKeys, SessionSummary, SiteSummary};
+use kinds::{
+    Event, FullName, GroupedSession, PollError, SessionGroup, SessionKeys, SessionSummary,
+    SiteSummary,
+};
 
 /// Longest message or hint of a `poll_error`, in bytes.
 const MAX_MESSAGE_BYTES: usize = 1_000;
 /// Room for `,"users":[],"users_omitted":` with its number, in bytes.
 const LIST_BYTES: usize = 64;
+/// Most sessions in one line.
+const MOST_GROUPED: usize = 500;
 
 /// The kinds of event about one session that is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +37,8 @@ pub enum SessionEvent {
     /// It was not there at the last good poll, which was then. That time goes into
     /// the event's id in place of this poll's: a crash does not change it.
     Started {
-        /// The target's last good poll.
-        since: Timestamp,
+        /// The target's last good poll; none where two pollers have to agree.
+        since: Option<Timestamp>,
     },
 }
 
@@ -53,6 +59,8 @@ pub struct SummaryFacts {
     pub certificates: CertificateDates,
     /// Whether users are named.
     pub users_are_shown: bool,
+    /// All sessions of the target come with it, though only changes are wanted.
+    pub keyframe: bool,
 }
 
 impl<'a> TargetEvents<'a> {
@@ -62,18 +70,29 @@ impl<'a> TargetEvents<'a> {
     }
 
     /// An event; `time` and `facts` tell it from others of its kind and target.
-    fn event<K>(&self, kind: &'static str, time: Time, facts: &[&str], keys: K) -> Event<'a, K> {
-        let time = time.to_string();
-        let own = [time.as_str(), &self.target.id_name, &self.target.virtual_proxy];
-        let facts: Vec<&str> = own.into_iter().chain(facts.iter().copied()).collect();
+    fn event<K>(
+        &self,
+        kind: &'static str,
+        time: Option<Time>,
+        facts: &[&str],
+        keys: K,
+    ) -> Event<'a, K> {
         Event {
             timestamp: self.time,
             event: kind,
-            event_id: EventId::new(kind, self.site, &facts),
+            event_id: self.id(kind, time, facts),
             site: self.site,
             target: Some(self.target),
             keys,
         }
+    }
+
+    fn id(&self, kind: &str, time: Option<Time>, facts: &[&str]) -> EventId {
+        let time = time.map(|time| time.to_string());
+        let own = [self.target.id_name.as_str(), &self.target.virtual_proxy];
+        let facts: Vec<&str> =
+            time.as_deref().into_iter().chain(own).chain(facts.iter().copied()).collect();
+        EventId::new(kind, self.site, &facts)
     }
 
     /// `session_summary`, with as many users as the line has room for.
@@ -82,7 +101,7 @@ impl<'a> TargetEvents<'a> {
         let event = |users, users_omitted| {
             self.event(
                 "session_summary",
-                self.time,
+                Some(self.time),
                 &[],
                 SessionSummary {
                     session_count: snapshot.sessions.len(),
@@ -92,6 +111,7 @@ impl<'a> TargetEvents<'a> {
                     certificates: facts.certificates,
                     users,
                     users_omitted,
+                    keyframe: facts.keyframe,
                 },
             )
         };
@@ -118,54 +138,118 @@ impl<'a> TargetEvents<'a> {
         seen: Option<Seen>,
     ) -> bool {
         let (kind, id_time) = match event {
-            SessionEvent::Session => ("session", self.time),
-            SessionEvent::Started { since } => ("session_started", Time(since)),
+            SessionEvent::Session => ("session", Some(self.time)),
+            SessionEvent::Started { since } => ("session_started", since.map(Time)),
         };
-        let keys = SessionKeys {
-            session_id: session.session_id.as_deref(),
-            user_directory: session.user_directory.as_deref(),
-            user_id: session.user_id.as_deref(),
-            user: full_name(session.user_directory.as_deref(), session.user_id.as_deref()),
-            first_seen: seen.map(|seen| Time(seen.first_seen)),
-            first_seen_at_baseline: seen.is_some_and(|seen| seen.at_baseline),
-            last_seen: None,
-            duration_seconds: None,
-            attributes: session.attributes.as_ref(),
-        };
-        self.add_session(lines, kind, id_time, keys)
+        self.add_session(lines, kind, id_time, SessionKeys::new(session, seen))
     }
 
-    /// `session_ended`. Returns whether it fitted the line limit.
-    pub fn ended(&self, lines: &mut Lines, ended: &Ended, since: Timestamp) -> bool {
+    /// `session_ended`; `id_time` as in [`SessionEvent::Started`]. Returns whether
+    /// it fitted the line limit.
+    pub fn ended(
+        &self,
+        lines: &mut Lines,
+        ended: &Ended,
+        since: Timestamp,
+        id_time: Option<Timestamp>,
+    ) -> bool {
         let session = &ended.session;
+        let (directory, id) = (session.user_directory.as_deref(), session.user_id.as_deref());
         let keys = SessionKeys {
             session_id: Some(&ended.session_id),
-            user_directory: session.user_directory.as_deref(),
-            user_id: session.user_id.as_deref(),
-            user: full_name(session.user_directory.as_deref(), session.user_id.as_deref()),
+            user_directory: directory,
+            user_id: id,
+            user: FullName::new(directory, id),
             first_seen: Some(Time(session.seen.first_seen)),
             first_seen_at_baseline: session.seen.at_baseline,
             last_seen: Some(Time(since)),
             duration_seconds: Some(seconds_between(session.seen.first_seen, since)),
             attributes: None,
         };
-        self.add_session(lines, "session_ended", Time(since), keys)
+        self.add_session(lines, "session_ended", id_time.map(Time), keys)
     }
 
     fn add_session(
         &self,
         lines: &mut Lines,
         kind: &'static str,
-        id_time: Time,
+        id_time: Option<Time>,
         keys: SessionKeys<'_>,
     ) -> bool {
-        let facts =
-            [keys.session_id, keys.user_directory, keys.user_id].map(Option::unwrap_or_default);
+        let facts = keys.facts();
         let mut event = self.event(kind, id_time, &facts, keys);
         lines.add(&event) || {
             // The attributes are what can be long; the session is worth more than they are.
             event.keys.attributes.take().is_some() && lines.add(&event)
         }
+    }
+
+    /// `sessions`: the same as a `session` event for each, many to a line. Returns
+    /// how many sessions did not fit the line limit.
+    pub fn groups<'s>(
+        &self,
+        lines: &mut Lines,
+        sessions: impl Iterator<Item = (&'s Session, Option<Seen>)>,
+    ) -> usize {
+        let most = lines.max_line().saturating_sub(self.group_bytes());
+        let mut parts: Vec<Vec<Box<RawValue>>> = Vec::new();
+        let (mut used, mut too_long) = (usize::MAX, 0);
+        for (session, seen) in sessions {
+            let Some(item) = self.grouped_session(session, seen, most) else {
+                too_long += 1;
+                continue;
+            };
+            let length = item.get().len() + 1;
+            match parts.last_mut() {
+                Some(part) if part.len() < MOST_GROUPED && used + length <= most => {
+                    part.push(item);
+                    used += length;
+                }
+                _ => {
+                    parts.push(vec![item]);
+                    used = length;
+                }
+            }
+        }
+        for (number, part) in parts.iter().enumerate() {
+            lines.add(&self.group(number + 1, parts.len(), part));
+        }
+        too_long
+    }
+
+    /// The JSON of one session in a group, without its attributes where those are
+    /// too long.
+    fn grouped_session(
+        &self,
+        session: &Session,
+        seen: Option<Seen>,
+        most: usize,
+    ) -> Option<Box<RawValue>> {
+        let mut keys = SessionKeys::new(session, seen);
+        let event_id = self.id("session", Some(self.time), &keys.facts());
+        loop {
+            let item = to_raw_value(&GroupedSession { event_id, keys: keys.clone() }).ok()?;
+            if item.get().len() < most {
+                return Some(item);
+            }
+            keys.attributes.take()?;
+        }
+    }
+
+    fn group<'g>(
+        &self,
+        part: usize,
+        parts: usize,
+        sessions: &'g [Box<RawValue>],
+    ) -> Event<'a, SessionGroup<'g>> {
+        let ids: Vec<&str> = sessions.iter().map(|item| id_of(item)).collect();
+        self.event("sessions", Some(self.time), &ids, SessionGroup { part, parts, sessions })
+    }
+
+    /// What a line with a group needs besides its sessions.
+    fn group_bytes(&self) -> usize {
+        let longest = self.group(usize::MAX, usize::MAX, &[]);
+        serde_json::to_vec(&longest).map_or(0, |json| json.len()) + 1
     }
 
     /// `poll_error`.
@@ -184,8 +268,13 @@ impl<'a> TargetEvents<'a> {
             duration_ms,
             consecutive_failures,
         };
-        lines.add(&self.event("poll_error", self.time, &[], keys));
+        lines.add(&self.event("poll_error", Some(self.time), &[], keys));
     }
+}
+
+/// The event id of a session in a group, which comes first in its JSON.
+fn id_of(item: &RawValue) -> &str {
+    item.get().split('"').nth(3).unwrap_or_default()
 }
 
 /// What a poll found on all targets together.
@@ -205,6 +294,8 @@ pub struct SiteFacts {
     pub certificates: CertificateDates,
     /// From the start of the poll to its end.
     pub duration_ms: u64,
+    /// All sessions of all targets that answered come with it.
+    pub keyframe: bool,
 }
 
 impl SiteFacts {
@@ -260,6 +351,7 @@ pub fn site_summary(
             certificates: facts.certificates,
             users_at_session_limit: facts.users.at_limit(limit).count(),
             users_at_limit,
+            keyframe: facts.keyframe,
         },
     };
     if !lines.add(&event(names.as_deref())) {
@@ -270,8 +362,32 @@ pub fn site_summary(
     }
 }
 
-fn full_name<'a>(directory: Option<&'a str>, id: Option<&'a str>) -> Option<FullName<'a>> {
-    id.map(|id| FullName { directory: directory.unwrap_or_default(), id })
+impl<'a> SessionKeys<'a> {
+    fn new(session: &'a Session, seen: Option<Seen>) -> Self {
+        let (directory, id) = (session.user_directory.as_deref(), session.user_id.as_deref());
+        Self {
+            session_id: session.session_id.as_deref(),
+            user_directory: directory,
+            user_id: id,
+            user: FullName::new(directory, id),
+            first_seen: seen.map(|seen| Time(seen.first_seen)),
+            first_seen_at_baseline: seen.is_some_and(|seen| seen.at_baseline),
+            last_seen: None,
+            duration_seconds: None,
+            attributes: session.attributes.as_ref(),
+        }
+    }
+
+    /// What tells it from other sessions of its target.
+    fn facts(&self) -> [&'a str; 3] {
+        [self.session_id, self.user_directory, self.user_id].map(Option::unwrap_or_default)
+    }
+}
+
+impl<'a> FullName<'a> {
+    fn new(directory: Option<&'a str>, id: Option<&'a str>) -> Option<Self> {
+        id.map(|id| Self { directory: directory.unwrap_or_default(), id })
+    }
 }
 
 /// Whole seconds, rounded; never negative, also when a clock was set back.

@@ -20,6 +20,8 @@ pub struct Known {
     pub sessions: HashMap<String, KnownSession>,
     /// The sessions of excluded users ([`session_digest`]).
     pub excluded: HashSet<u64>,
+    /// When all its sessions were last reported though only changes are wanted.
+    pub last_keyframe: Option<Timestamp>,
 }
 
 /// What is known of one session.

@@ -5,4 +5,4 @@ mod known;
 mod state;
 
 pub use known::{Changes, Ended, Known, KnownSession, Seen};
-pub use state::{Saved, SavedTarget, StateError, StateFile, TargetId};
+pub use state::{RecentChanges, Saved, SavedTarget, SiteState, StateError, StateFile, TargetId};

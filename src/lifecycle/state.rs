@@ -67,10 +67,40 @@ pub struct Saved {
     pub targets: HashMap<TargetId, SavedTarget>,
     /// Lines that may not have reached the reader.
     pub pending: String,
+    /// The starts and ends of the last polls, to be sent again.
+    pub recent: Vec<RecentChanges>,
+    /// What tells the exclusions that were in force from others.
+    pub exclusions: Option<String>,
+    /// When the last keyframe of the site was.
+    pub last_keyframe: Option<Timestamp>,
     /// Hides session ids where users are not named.
     pub session_key: Option<[u8; SESSION_KEY_BYTES]>,
     /// Session ids stand in it as the proxy gave them (version 1).
     pub plain_session_ids: bool,
+}
+
+/// The starts and ends of one poll, as lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecentChanges {
+    /// When the poll was.
+    pub time: Timestamp,
+    /// The lines.
+    pub lines: String,
+}
+
+/// What is saved beside the targets.
+#[derive(Debug)]
+pub struct SiteState<'a> {
+    /// Hides session ids where users are not named.
+    pub session_key: Option<&'a [u8; SESSION_KEY_BYTES]>,
+    /// Lines that are not out yet.
+    pub pending: &'a str,
+    /// The starts and ends of the last polls.
+    pub recent: &'a [RecentChanges],
+    /// What tells the exclusions from others.
+    pub exclusions: &'a str,
+    /// When the last keyframe of the site was.
+    pub last_keyframe: Option<Timestamp>,
 }
 
 /// Why the state file cannot be used.
@@ -113,6 +143,12 @@ struct Document<'a> {
     session_key: Option<String>,
     #[serde(default, skip_serializing_if = "str::is_empty", alias = "untold")]
     pending: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty", borrow)]
+    recent: Vec<(i64, Cow<'a, str>)>,
+    #[serde(default, skip_serializing_if = "Option::is_none", borrow)]
+    exclusions: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_keyframe: Option<i64>,
     #[serde(borrow)]
     targets: Vec<TargetRecord<'a>>,
 }
@@ -127,6 +163,8 @@ struct TargetRecord<'a> {
     sessions: Vec<SessionRecord<'a>>,
     #[serde(default, skip_serializing_if = "HashSet::is_empty")]
     excluded: Cow<'a, HashSet<u64>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_keyframe: Option<i64>,
 }
 
 /// Session id, user directory, user, first seen (milliseconds since 1970), and
@@ -187,16 +225,14 @@ impl StateFile {
         move |error| StateError::Io { path, action, error }
     }
 
-    /// Saves what is known of every target, and the lines that report it as long
-    /// as they are not out.
+    /// Saves what is known of every target and of the site.
     ///
     /// # Errors
     /// Where the operating system refuses; the file then holds what it held.
     pub fn save<'a>(
         &self,
         targets: impl Iterator<Item = (&'a TargetId, &'a Known, u64)>,
-        session_key: Option<&[u8; SESSION_KEY_BYTES]>,
-        pending: &str,
+        site: &SiteState<'_>,
     ) -> Result<(), StateError> {
         let temporary = beside(&self.path, ".new");
         let targets = targets.map(|(id, known, failures)| record(id, known, failures)).collect();
@@ -204,8 +240,15 @@ impl StateFile {
             format: FORMAT.into(),
             version: VERSION,
             user_ids: self.user_ids.as_str().into(),
-            session_key: session_key.map(|key| hexadecimal(key)),
-            pending: pending.into(),
+            session_key: site.session_key.map(|key| hexadecimal(key)),
+            pending: site.pending.into(),
+            recent: site
+                .recent
+                .iter()
+                .map(|recent| (recent.time.as_millisecond(), recent.lines.as_str().into()))
+                .collect(),
+            exclusions: Some(site.exclusions.into()),
+            last_keyframe: site.last_keyframe.map(Timestamp::as_millisecond),
             targets,
         };
         let file = write_durably(&temporary, &document).map_err(self.error("written"))?;
@@ -236,6 +279,7 @@ fn record<'a>(id: &'a TargetId, known: &'a Known, consecutive_failures: u64) -> 
             })
             .collect(),
         excluded: Cow::Borrowed(&known.excluded),
+        last_keyframe: known.last_keyframe.map(Timestamp::as_millisecond),
     }
 }
 
@@ -267,6 +311,13 @@ fn decode(bytes: &[u8]) -> Result<(String, Saved), String> {
             .map(|record| (TargetId(record.target.to_string()), restore(record)))
             .collect(),
         pending: document.pending.into_owned(),
+        recent: document
+            .recent
+            .into_iter()
+            .map(|(ms, lines)| RecentChanges { time: time(ms), lines: lines.into_owned() })
+            .collect(),
+        exclusions: document.exclusions.map(Cow::into_owned),
+        last_keyframe: document.last_keyframe.map(time),
         session_key: document.session_key.as_deref().and_then(from_hexadecimal),
         plain_session_ids: head.version == VERSION_1,
     };
@@ -274,7 +325,6 @@ fn decode(bytes: &[u8]) -> Result<(String, Saved), String> {
 }
 
 fn restore(record: &TargetRecord<'_>) -> SavedTarget {
-    let time = |ms| Timestamp::from_millisecond(ms).unwrap_or_default();
     let owned = |text: &Option<Cow<'_, str>>| text.as_deref().map(str::to_owned);
     let sessions =
         record.sessions.iter().map(|SessionRecord(id, directory, user, seen, at_baseline)| {
@@ -290,9 +340,14 @@ fn restore(record: &TargetRecord<'_>) -> SavedTarget {
             last_poll: record.last_poll.map(time),
             sessions: sessions.collect(),
             excluded: record.excluded.as_ref().clone(),
+            last_keyframe: record.last_keyframe.map(time),
         },
         consecutive_failures: record.consecutive_failures,
     }
+}
+
+fn time(milliseconds: i64) -> Timestamp {
+    Timestamp::from_millisecond(milliseconds).unwrap_or_default()
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {

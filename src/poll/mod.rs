@@ -16,7 +16,7 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-pub use schedule::Schedule;
+pub use schedule::{Schedule, Tick, last_multiple};
 pub use servers::client_settings;
 pub use shared::{SHARED_SESSIONS_HINT, SharedSessions};
 pub use survey::{Surveyed, survey};
@@ -27,7 +27,7 @@ use target::{PolledTarget, TargetResult};
 use crate::{
     config::{Config, SessionDetails},
     events::{Lines, SiteFacts, site_summary},
-    lifecycle::{Known, Saved, StateError, StateFile},
+    lifecycle::{Known, RecentChanges, Saved, SiteState, StateError, StateFile},
     output::{Closed, Output},
     proxy::{CredentialsError, Deadline},
     snapshot::{Names, Rules},
@@ -48,6 +48,18 @@ pub enum StartError {
     #[error(transparent)]
     State(#[from] StateError),
 }
+
+/// Which of the two commands polls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// For ever: starts and ends of a run before are sent again.
+    Stream,
+    /// Once: they are only where that is asked for, or each run would repeat them.
+    Once,
+}
+
+/// How far back `stream` sends starts and ends again.
+const RETELL_FOR: Duration = Duration::from_secs(5 * 60);
 
 /// How a poll went.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +82,10 @@ pub struct Poller {
     pending: String,
     /// Servers that show the same sessions, as far as that is logged.
     logged_as_shared: HashSet<(String, String)>,
+    /// Starts and ends of the last polls, to be sent again by the next run.
+    recent: Vec<RecentChanges>,
+    /// When the last keyframe of the site was.
+    last_keyframe: Option<Timestamp>,
 }
 
 /// What a poll needs to know of the configuration.
@@ -85,6 +101,28 @@ struct Settings {
     request: Duration,
     /// Changes are saved before they are sent.
     keeps_state: bool,
+    keyframe_interval: Option<Duration>,
+    /// How far back starts and ends are kept to be sent again.
+    retell_for: Duration,
+    /// Two pollers have to agree on the ids of starts and ends.
+    align_polls: bool,
+    /// Other users are excluded than when the state was saved.
+    exclusions_changed: bool,
+}
+
+impl Settings {
+    /// Returns whether a keyframe is due that had its last at this time.
+    fn keyframe_is_due(&self, last: Option<Timestamp>, now: Timestamp) -> bool {
+        let slot = |time: Timestamp, interval: Duration| {
+            let interval = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX).max(1);
+            time.as_millisecond().div_euclid(interval)
+        };
+        self.details == SessionDetails::Changes
+            && last.is_none_or(|last| {
+                self.keyframe_interval
+                    .is_some_and(|interval| slot(last, interval) != slot(now, interval))
+            })
+    }
 }
 
 /// When a poll began, on both clocks, and when its requests end at the latest.
@@ -96,11 +134,12 @@ struct PollTime {
 }
 
 impl PollTime {
-    fn now(settings: &Settings) -> Self {
+    fn now(settings: &Settings, stamp: Option<Timestamp>) -> Self {
         let start = Instant::now();
         // Events have milliseconds; ids and stored times must agree with them.
-        let wall =
-            Timestamp::from_millisecond(Timestamp::now().as_millisecond()).unwrap_or_default();
+        let wall = stamp.unwrap_or_else(|| {
+            Timestamp::from_millisecond(Timestamp::now().as_millisecond()).unwrap_or_default()
+        });
         // A little earlier than the next tick: an agent that starts `once` at
         // every tick kills what outlives its interval.
         let margin = (settings.interval / 20).min(Duration::from_millis(500));
@@ -119,7 +158,7 @@ impl Poller {
     ///
     /// # Errors
     /// Where no certificates can be used, or the state file is another program's.
-    pub fn new(config: &Config) -> Result<Self, StartError> {
+    pub fn new(config: &Config, mode: Mode) -> Result<Self, StartError> {
         // Shorter than the interval, so that others have their turn behind a
         // request that does not come back.
         let request = config.options.timeout.min(config.polling_interval * 3 / 4);
@@ -133,7 +172,25 @@ impl Poller {
             None => (None, Saved::default()),
         };
         let rules = Rules::new(config, saved.session_key);
-        let Saved { targets: mut saved, pending, plain_session_ids, .. } = saved;
+        let last_keyframe = saved.last_keyframe;
+        let exclusions_changed =
+            saved.exclusions.as_ref().is_some_and(|before| *before != rules.exclusions());
+        let retell_for = match (mode, config.options.retell_for) {
+            (_, Some(time)) => time,
+            (Mode::Stream, None) => RETELL_FOR,
+            (Mode::Once, None) => Duration::ZERO,
+        };
+        let Saved { targets: mut saved, mut pending, mut recent, plain_session_ids, .. } = saved;
+        if retell_for.is_zero() || exclusions_changed {
+            recent.clear();
+        }
+        if let Some(last) = saved.values().filter_map(|target| target.known.last_poll).max() {
+            forget_old(&mut recent, last, retell_for);
+        }
+        if !recent.is_empty() {
+            // What is pending is the last of them.
+            pending = recent.iter().map(|recent| recent.lines.as_str()).collect();
+        }
         let targets = config
             .targets
             .iter()
@@ -161,32 +218,35 @@ impl Poller {
                 interval: config.polling_interval,
                 request,
                 keeps_state: state.is_some(),
+                keyframe_interval: config.options.keyframe_interval,
+                retell_for,
+                align_polls: config.options.align_polls,
+                exclusions_changed,
             },
             servers,
             targets,
             pending,
+            recent,
+            last_keyframe,
             state,
             saves_failed: 0,
             logged_as_shared: HashSet::new(),
         })
     }
 
-    /// Polls every target once and sends the events; `polls_skipped` goes into
-    /// the summary.
+    /// Polls every target once and sends the events.
     ///
     /// # Errors
     /// When stdout is closed.
-    pub async fn poll(
-        &mut self,
-        output: &Output,
-        polls_skipped: u64,
-    ) -> Result<PollReport, Closed> {
+    pub async fn poll(&mut self, output: &Output, tick: Tick) -> Result<PollReport, Closed> {
         self.send_pending(output).await?;
         self.servers.begin_poll();
         let Self { settings, servers, targets, .. } = self;
-        let time = PollTime::now(settings);
+        let time = PollTime::now(settings, tick.stamp);
+        let keyframe = settings.keyframe_is_due(self.last_keyframe, time.wall)
+            || (settings.exclusions_changed && settings.details == SessionDetails::Changes);
         let polled = targets.iter_mut().map(|target| target.poll(settings, servers, time, output));
-        let mut site = SiteFacts { polls_skipped, ..SiteFacts::default() };
+        let mut site = SiteFacts { polls_skipped: tick.missed, keyframe, ..SiteFacts::default() };
         let mut changes = Vec::new();
         let mut results: Vec<TargetResult> =
             join_all(polled).await.into_iter().collect::<Result<_, _>>()?;
@@ -195,7 +255,11 @@ impl Poller {
             changes.append(&mut result.changes);
             add(&mut site, result);
         }
-        self.send_changes(changes, output).await?;
+        self.settings.exclusions_changed = false;
+        if keyframe {
+            self.last_keyframe = Some(time.wall);
+        }
+        self.send_changes(changes, time.wall, output).await?;
         site.certificates = self.servers.certificate_dates();
         site.duration_ms = time.elapsed_ms();
         let mut lines = Lines::new(self.settings.max_line_bytes);
@@ -243,9 +307,19 @@ impl Poller {
 
     /// Saves the changes, then sends them: a crash in between repeats them under
     /// the same ids, and loses none.
-    async fn send_changes(&mut self, changes: Vec<u8>, output: &Output) -> Result<(), Closed> {
+    async fn send_changes(
+        &mut self,
+        changes: Vec<u8>,
+        now: Timestamp,
+        output: &Output,
+    ) -> Result<(), Closed> {
+        forget_old(&mut self.recent, now, self.settings.retell_for);
         if !changes.is_empty() {
-            self.save(&String::from_utf8_lossy(&changes));
+            let lines = String::from_utf8_lossy(&changes).into_owned();
+            if !self.settings.retell_for.is_zero() {
+                self.recent.push(RecentChanges { time: now, lines: lines.clone() });
+            }
+            self.save(&lines);
             output.send(changes).await?;
         }
         Ok(())
@@ -256,7 +330,14 @@ impl Poller {
     fn save(&mut self, pending: &str) {
         let Some(state) = &self.state else { return };
         let targets = self.targets.iter().map(PolledTarget::saved);
-        match state.save(targets, self.settings.rules.names().session_key(), pending) {
+        let site = SiteState {
+            session_key: self.settings.rules.names().session_key(),
+            pending,
+            recent: &self.recent,
+            exclusions: &self.settings.rules.exclusions(),
+            last_keyframe: self.last_keyframe,
+        };
+        match state.save(targets, &site) {
             Ok(()) => self.saves_failed = 0,
             Err(error) => {
                 if self.saves_failed.is_multiple_of(LOG_EVERY_FAILURES) {
@@ -274,6 +355,11 @@ fn shares_its_name(target: &Target, targets: &[Target]) -> bool {
     targets.iter().any(|other| {
         other.server.name == target.server.name && other.server.proxy != target.server.proxy
     })
+}
+
+/// Drops what is further back than that from the poll at `last`.
+fn forget_old(recent: &mut Vec<RecentChanges>, last: Timestamp, keep: Duration) {
+    recent.retain(|recent| recent.time.saturating_add(keep).is_ok_and(|end| end >= last));
 }
 
 /// What the version before saved, as this one would have.

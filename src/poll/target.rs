@@ -97,7 +97,12 @@ impl PolledTarget {
         let answer = servers
             .sessions(self.server, &self.target.virtual_proxy, &self.last_request, time.deadline)
             .await;
+        let keyframe = settings.details == SessionDetails::Changes
+            && (settings.exclusions_changed
+                || self.known.last_poll.is_none()
+                || settings.keyframe_is_due(self.known.last_keyframe, time.wall));
         let facts = SummaryFacts {
+            keyframe,
             duration_ms: Some(time.elapsed_ms()),
             certificates: servers.certificate_dates_of(self.server),
             users_are_shown: settings.rules.names().are_shown(),
@@ -166,7 +171,10 @@ impl PolledTarget {
         writer.events.summary(&mut writer.lines, &snapshot, facts);
         if settings.details != SessionDetails::None {
             let changes = self.known.update(&snapshot, time.wall);
-            writer.sessions(&snapshot, &changes, settings).await?;
+            if facts.keyframe {
+                self.known.last_keyframe = Some(time.wall);
+            }
+            writer.sessions(&snapshot, &changes, facts.keyframe, settings).await?;
         }
         if writer.too_long > 0 {
             tracing::warn!(
@@ -216,9 +224,13 @@ impl SessionWriter<'_> {
         &mut self,
         snapshot: &Snapshot,
         changes: &Changes,
+        keyframe: bool,
         settings: &Settings,
     ) -> Result<(), Closed> {
         let since = changes.since;
+        // Two pollers saw the last good answer at different times.
+        let id_time = (!settings.align_polls).then_some(since);
+        let each_session = keyframe || settings.details == SessionDetails::Snapshot;
         for (session, seen) in snapshot.sessions.iter().zip(&changes.seen) {
             if session.excluded {
                 continue;
@@ -226,20 +238,30 @@ impl SessionWriter<'_> {
             let is_new = seen.is_some_and(|(_, is_new)| is_new);
             let seen = seen.map(|(seen, _)| seen);
             if settings.lifecycle && is_new {
-                let started = SessionEvent::Started { since };
+                let started = SessionEvent::Started { since: id_time };
                 let lines = self.changes.as_mut().unwrap_or(&mut self.lines);
                 self.too_long += usize::from(!self.events.session(lines, started, session, seen));
             }
-            if settings.details == SessionDetails::Snapshot {
+            if each_session {
                 let lines = &mut self.lines;
                 let fits = self.events.session(lines, SessionEvent::Session, session, seen);
                 self.too_long += usize::from(!fits);
             }
             self.send_chunk().await?;
         }
+        if settings.details == SessionDetails::Grouped {
+            let shown = snapshot
+                .sessions
+                .iter()
+                .zip(&changes.seen)
+                .filter(|(session, _)| !session.excluded)
+                .map(|(session, seen)| (session, seen.map(|(seen, _)| seen)));
+            self.too_long += self.events.groups(&mut self.lines, shown);
+            self.send_chunk().await?;
+        }
         for ended in changes.ended.iter().filter(|_| settings.lifecycle) {
             let lines = self.changes.as_mut().unwrap_or(&mut self.lines);
-            self.too_long += usize::from(!self.events.ended(lines, ended, since));
+            self.too_long += usize::from(!self.events.ended(lines, ended, since, id_time));
             self.send_chunk().await?;
         }
         Ok(())

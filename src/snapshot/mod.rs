@@ -79,6 +79,13 @@ impl Rules {
         }
     }
 
+    /// A text that differs where other users are excluded.
+    pub fn exclusions(&self) -> String {
+        let patterns: Vec<String> = self.exclude.iter().map(ToString::to_string).collect();
+        let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
+        format!("{:032x} {}", fingerprint::of(&patterns), self.excluded_users_count)
+    }
+
     /// How users are named.
     pub fn names(&self) -> &Names {
         &self.names
