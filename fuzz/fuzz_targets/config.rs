@@ -10,7 +10,7 @@ use qlik_sessions::{config::Config, snapshot::Rules};
 fuzz_target!(|text: &str| {
     match Config::parse(Path::new("/nowhere/config.yaml"), text) {
         Ok(config) => {
-            let _ = Rules::new(&config);
+            let _ = Rules::new(&config, None);
             for warning in &config.warnings {
                 assert!(!warning.to_string().is_empty());
             }

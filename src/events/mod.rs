@@ -1,5 +1,5 @@
 //! One JSON line for each fact. The contract of kinds and keys is
-//! `qlik-sessions schema events`; [`kinds`] has the same as types.
+//! `qlik-sessions schema events`; `kinds.rs` has the same as types.
 
 mod id;
 mod kinds;

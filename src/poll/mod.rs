@@ -1,7 +1,7 @@
 //! All targets, in parallel, at every tick.
 //!
 //! [`Poller::poll`] is one poll: every target is asked within the limits of
-//! [`servers`], its answer becomes events at once, and the site's summary
+//! `servers.rs`, its answer becomes events at once, and the site's summary
 //! comes last. A target that fails delays and spoils no other.
 
 mod schedule;

@@ -3,7 +3,7 @@
 //!
 //! [`ProxyClient`] asks one server for sessions, by an [`HttpsClient`] that the
 //! repository service's client shares. [`Credentials`] holds the certificate
-//! sets that the servers share, [`explain`] turns what libraries say into what
+//! sets that the servers share, `explain.rs` turns what libraries say into what
 //! an administrator can act on.
 
 mod client;
