@@ -45,7 +45,7 @@ pub enum Command {
     /// Poll a built-in simulated site: needs no config and no Qlik
     #[cfg(feature = "demo")]
     Demo(DemoArgs),
-    /// Sum recorded events up: peaks, users, gaps, who was on at a moment
+    /// Recorded events as one page for a browser: peaks, users, gaps, who was on at a moment
     Report(ReportArgs),
     /// Print a JSON Schema
     Schema {
@@ -188,13 +188,16 @@ pub struct ReportArgs {
     #[arg(long)]
     pub no_users: bool,
     /// How the report is written
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, default_value_t)]
     pub output: ReportOutput,
 }
 
 /// How `report` writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum ReportOutput {
+    /// One page for a browser, which needs nothing else
+    #[default]
+    Html,
     /// One object
     Json,
     /// One table for a spreadsheet

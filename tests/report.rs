@@ -883,3 +883,94 @@ fn the_report_can_be_a_file() {
     assert_eq!(missing.code, Some(1));
     assert!(missing.stderr.contains("/nowhere/events cannot be read"), "{}", missing.stderr);
 }
+
+fn page(events: &[Value], arguments: &[&str]) -> String {
+    let run = run(&[&Files::new().events(events)], arguments);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    run.stdout
+}
+
+#[test]
+fn a_page_needs_nothing_from_elsewhere() {
+    let page = page(&Model::new().events(Details::Snapshot), &["--at", "2026-10-23T12:00"]);
+    assert!(page.starts_with("<!DOCTYPE html>"));
+    for unwanted in
+        ["<script", "<link", "<img", "<iframe", "src=", "href=", " style=", "url(", "://"]
+    {
+        assert!(!page.contains(unwanted), "{unwanted}");
+    }
+    let style = between(&page, "<style>", "</style>");
+    let hash = ring::digest::digest(&ring::digest::SHA256, style.as_bytes());
+    let hash = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, hash);
+    assert_eq!(
+        between(&page, "Content-Security-Policy\" content=\"", "\""),
+        format!(
+            "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'"
+        )
+    );
+}
+
+fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
+    let (_, rest) = text.split_once(start).expect("the start");
+    rest.split_once(end).expect("the end").0
+}
+
+#[test]
+fn a_page_shows_the_numbers_and_escapes_names() {
+    let model = Model::new();
+    let events = model.events(Details::Changes);
+    let page = page(&events, &["--at", "2026-10-23T12:00"]);
+    assert!(page.contains("LAB\\&lt;script&gt;alert('x')&lt;/script&gt;"));
+    assert!(page.contains("ACME\\😀 &quot;&amp;amp;"));
+    let report = report_of(&events, &["--at", "2026-10-23T12:00"]);
+    let days = report["days"].as_array().expect("days");
+    for day in days {
+        let date = format!(" {}", day["date"].as_str().expect("a date"));
+        let is_of_day = |row: &&str| row.starts_with("<th") && row.contains(&date);
+        let row = page.split("<tr>").find(is_of_day).expect("a row for the day");
+        let cells: Vec<&str> =
+            row.split("<td").skip(1).map(|cell| between(cell, ">", "</td>")).collect();
+        let bound = if day["peak_complete"] == false { "≥ " } else { "" };
+        assert_eq!(cells[0], format!("{bound}{}", day["peak_sessions"]), "{day}");
+        assert_eq!(cells[2], day["peak_users"].to_string());
+        assert_eq!(cells[3], day["distinct_users"].to_string());
+        assert_eq!(cells[4], format!("{} of {}", day["polls_complete"], day["polls"]));
+    }
+    assert!(page.contains("2026-10-25 (25 h)"));
+    let at = between(&page, "Who was on at 2026-10-23 12:00", "<h2>");
+    let count = format!("<dt>Sessions</dt><dd>{}</dd>", report["at"]["session_count"]);
+    assert!(at.contains(&count), "{at}");
+}
+
+/// One break for the night without polls, one for each time without an answer.
+#[test]
+fn a_page_draws_gaps_as_gaps() {
+    let mut model = Model::new();
+    model.failed.retain(|&(poll, _), _| (40..60).contains(&poll));
+    let page = page(&model.events(Details::Snapshot), &[]);
+    let lines: Vec<&str> = page
+        .split("<path class=\"sessions\" d=\"")
+        .skip(1)
+        .map(|rest| rest.split_once('"').expect("an end").0)
+        .filter(|path| path.len() > 20)
+        .collect();
+    // The site and three targets, each in two widths.
+    assert_eq!(lines.len(), 8);
+    let breaks = |line: &str| line.matches('M').count() - 1;
+    assert_eq!((breaks(lines[0]), breaks(lines[1])), (2, 2), "the site");
+    assert_eq!((breaks(lines[2]), breaks(lines[3])), (1, 1), "sense1 / always answered");
+    assert_eq!((breaks(lines[4]), breaks(lines[5])), (2, 2), "sense1 /sales");
+}
+
+#[test]
+fn a_page_without_names_or_polls_is_one() {
+    let model = Model::new();
+    let arguments = ["--no-users", "--at", "2026-10-23T12:00"];
+    let without = page(&model.events(Details::Snapshot), &arguments);
+    for hidden in ["maria", "script", "😀", "id-1", "1+1"] {
+        assert!(!without.contains(hidden), "{hidden}");
+    }
+    let empty = page(&[], &[]);
+    assert!(empty.contains("There are no polls in this time"));
+    assert!(empty.contains("<dt>Most sessions at once</dt><dd>–</dd>"), "{empty}");
+}

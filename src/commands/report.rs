@@ -38,8 +38,8 @@ pub fn run(args: &ReportArgs) -> Result<Exit, CommandError> {
     let report = count(&store, &question);
     check_server(&report, &store, args)?;
     match &args.file {
-        Some(path) => write_file(&report, args.output, path)?,
-        None => write(&report, args.output, &mut io::stdout().lock())?,
+        Some(path) => write_file(&report, &question.zone, args.output, path)?,
+        None => write(&report, &question.zone, args.output, &mut io::stdout().lock())?,
     }
     Ok(exit)
 }
@@ -140,17 +140,28 @@ fn warn_of_lines(store: &Store) {
     }
 }
 
-fn write(report: &Report, output: ReportOutput, out: &mut impl Write) -> io::Result<()> {
+fn write(
+    report: &Report,
+    zone: &TimeZone,
+    output: ReportOutput,
+    out: &mut impl Write,
+) -> io::Result<()> {
     match output {
+        ReportOutput::Html => render::write_html(report, zone, out)?,
         ReportOutput::Json => render::write_json(report, out)?,
         ReportOutput::Csv => render::write_csv(report, out)?,
     }
     out.flush()
 }
 
-fn write_file(report: &Report, output: ReportOutput, path: &Path) -> Result<(), CommandError> {
+fn write_file(
+    report: &Report,
+    zone: &TimeZone,
+    output: ReportOutput,
+    path: &Path,
+) -> Result<(), CommandError> {
     let written =
-        File::create(path).and_then(|file| write(report, output, &mut BufWriter::new(file)));
+        File::create(path).and_then(|file| write(report, zone, output, &mut BufWriter::new(file)));
     written.map_err(|error| {
         let text = format!("{} cannot be written: {error}", path.display());
         io::Error::new(error.kind(), text).into()

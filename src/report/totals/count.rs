@@ -6,7 +6,7 @@ use jiff::{civil::Date, tz::TimeZone};
 
 use super::{
     at_time::at_time,
-    failures::{failures, gaps},
+    failures::{failure_series, failures, gaps},
     report::*,
     sessions::session_totals,
     spans::{self, SpanMoments},
@@ -153,7 +153,7 @@ impl<'a> Counter<'a> {
                 .at
                 .map(|asked| at_time(self.store, self.timeline, self.question, asked)),
             lines: self.store.lines,
-            series: self.series(&users_at),
+            series: self.series(&users_at, failure_series(self.store, is_within)),
         }
     }
 
@@ -352,7 +352,7 @@ impl<'a> Counter<'a> {
             .collect()
     }
 
-    fn series(&self, users_at: &[Option<u64>]) -> Series {
+    fn series(&self, users_at: &[Option<u64>], failures: Vec<FailureSeries>) -> Series {
         let moments = &self.timeline.moments[self.within.clone()];
         let site = moments
             .iter()
@@ -360,10 +360,10 @@ impl<'a> Counter<'a> {
             .map(|(moment, &users)| {
                 let is_known = moment.is_complete;
                 let only = |number: Option<u64>| number.filter(|_| is_known);
-                (moment.time, only(moment.sessions), only(users))
+                Point { time: moment.time, sessions: only(moment.sessions), users: only(users) }
             })
             .collect();
-        Series { site, targets: self.target_series() }
+        Series { site, targets: self.target_series(), failures }
     }
 
     fn target_series(&self) -> Vec<TargetSeries> {
@@ -373,10 +373,14 @@ impl<'a> Counter<'a> {
             let answered = polls.answers.iter().filter(|answer| is_held(&answer.holds));
             let failed = polls.failed.iter().filter(|(_, holds)| is_held(holds));
             let mut points: Vec<_> = answered
-                .map(|answer| (answer.time, Some(answer.sessions)))
-                .chain(failed.map(|&(time, _)| (time, None)))
+                .map(|answer| Point {
+                    time: answer.time,
+                    sessions: Some(answer.sessions),
+                    users: answer.users,
+                })
+                .chain(failed.map(|&(time, _)| Point { time, sessions: None, users: None }))
                 .collect();
-            points.sort_unstable();
+            points.sort_by_key(|point| point.time);
             if !points.is_empty() {
                 let name = &self.store.targets[number];
                 all.push(TargetSeries {

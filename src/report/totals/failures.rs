@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ops::Range};
 use jiff::tz::TimeZone;
 
 use super::{
-    report::{At, Failures, Gap},
+    report::{At, FailureSeries, Failures, Gap},
     spans::local_date,
     store::{Store, Time},
     timeline::{Moment, usual_interval},
@@ -38,6 +38,27 @@ pub fn failures(
             virtual_proxy: virtual_proxy.as_ref().map(ToString::to_string),
             category: category.to_string(),
             count,
+        })
+        .collect()
+}
+
+/// When each failed, for the charts.
+pub fn failure_series(store: &Store, is_within: impl Fn(Time) -> bool) -> Vec<FailureSeries> {
+    let mut times: BTreeMap<_, Vec<Time>> = BTreeMap::new();
+    for failure in store.failures.iter().filter(|failure| is_within(failure.time)) {
+        let key = (&failure.server_name, &failure.virtual_proxy, &failure.category);
+        times.entry(key).or_default().push(failure.time);
+    }
+    times
+        .into_iter()
+        .map(|((server_name, virtual_proxy, category), mut times)| {
+            times.sort_unstable();
+            FailureSeries {
+                server_name: server_name.to_string(),
+                virtual_proxy: virtual_proxy.as_ref().map(ToString::to_string),
+                category: category.to_string(),
+                times,
+            }
         })
         .collect()
 }

@@ -14,5 +14,6 @@ mod users;
 mod visits;
 
 pub use count::{Question, count};
+pub use failures::gap_starts;
 pub use report::*;
 pub use store::{Store, Time};

@@ -355,9 +355,22 @@ pub struct LineCounts {
 pub struct Series {
     /// At each moment: sessions and users of the whole site, none where not
     /// every target answered.
-    pub site: Vec<(Time, Option<u64>, Option<u64>)>,
+    pub site: Vec<Point>,
     /// The targets.
     pub targets: Vec<TargetSeries>,
+    /// What could not be read.
+    pub failures: Vec<FailureSeries>,
+}
+
+/// Numbers at one time.
+#[derive(Clone, Copy, Debug)]
+pub struct Point {
+    /// When.
+    pub time: Time,
+    /// Sessions, if known.
+    pub sessions: Option<u64>,
+    /// Users, if known.
+    pub users: Option<u64>,
 }
 
 /// One target over time.
@@ -365,6 +378,19 @@ pub struct Series {
 pub struct TargetSeries {
     /// The target.
     pub name: TargetName,
-    /// Sessions at each of its polls, none where it failed.
-    pub points: Vec<(Time, Option<u64>)>,
+    /// Sessions and users at each of its polls, none where it failed.
+    pub points: Vec<Point>,
+}
+
+/// When something could not be read for one reason.
+#[derive(Debug)]
+pub struct FailureSeries {
+    /// The server.
+    pub server_name: String,
+    /// None for the repository service.
+    pub virtual_proxy: Option<String>,
+    /// Why.
+    pub category: String,
+    /// When, in order.
+    pub times: Vec<Time>,
 }
