@@ -50,6 +50,8 @@ pub enum Command {
     /// Poll a built-in simulated site: needs no config and no Qlik
     #[cfg(feature = "demo")]
     Demo(DemoArgs),
+    /// Recorded events as one page for a browser: peaks, users, gaps, who was on at a moment
+    Report(ReportArgs),
     /// Print a JSON Schema
     Schema {
         /// Of what
@@ -163,6 +165,53 @@ fn interval(text: &str) -> Result<Duration, String> {
         return Err("at least 1s".to_owned());
     }
     Ok(interval)
+}
+
+/// Arguments of `report`.
+#[derive(Args, Debug)]
+pub struct ReportArgs {
+    /// Files of events, in any order, also packed (gzip, Zstandard); `-` is stdin
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Write the report to this file [default: stdout]
+    #[arg(short = 'o', value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Only polls from this time on: `2026-11-23`, `2026-11-23T17:34` or RFC 3339
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    /// Only polls before this time; a date includes that day
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+    /// Time zone of the days, like Europe/Stockholm [default: this machine's]
+    #[arg(long, value_name = "NAME")]
+    pub timezone: Option<String>,
+    /// Say who was on at this time, from the poll before it
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
+    /// With --at: only on this server, whom a restart would have hit
+    #[arg(long, value_name = "NAME", requires = "at")]
+    pub server: Option<String>,
+    /// Only events of this site
+    #[arg(long, value_name = "NAME")]
+    pub site: Option<String>,
+    /// Leave every user's name out
+    #[arg(long)]
+    pub no_users: bool,
+    /// How the report is written
+    #[arg(long, value_enum, default_value_t)]
+    pub output: ReportOutput,
+}
+
+/// How `report` writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ReportOutput {
+    /// One page for a browser, which needs nothing else
+    #[default]
+    Html,
+    /// One object
+    Json,
+    /// One table for a spreadsheet
+    Csv,
 }
 
 /// What there are schemas of.

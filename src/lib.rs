@@ -13,7 +13,7 @@
 //! | [`events`] | one JSON line for each fact |
 //! | [`output`] | whole lines to stdout, in order, through a bounded queue |
 //!
-//! [`commands`] holds one file for each subcommand, [`site`] the simulated
+//! [`report`] reads the events back. [`commands`] holds one file for each subcommand, [`site`] the simulated
 //! site behind `demo` and the tests.
 
 pub mod cli;
@@ -28,6 +28,7 @@ pub mod logging;
 pub mod output;
 pub mod poll;
 pub mod proxy;
+pub mod report;
 pub mod signals;
 #[cfg(feature = "demo")]
 pub mod site;

@@ -5,6 +5,7 @@ mod check;
 #[cfg(feature = "demo")]
 mod demo;
 mod once;
+mod report;
 mod schema;
 mod stream;
 mod transform;
@@ -79,6 +80,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Transform(args) => transform::run(&args),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Schema { of } => schema::run(of),
         Command::Completions { shell } => schema::completions(shell),
         Command::Man { folder } => schema::man(&folder),

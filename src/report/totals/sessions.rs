@@ -1,0 +1,172 @@
+//! How many sessions there were, and how long they lasted.
+
+use super::{
+    count::Question,
+    report::{At, LongSession, SessionTotals},
+    store::{End, SessionFacts, Store, Time},
+    timeline::Timeline,
+    visits::Visits,
+};
+
+/// How many of the longest sessions are named.
+const LONGEST: usize = 10;
+
+/// One time that a session was there.
+#[derive(Clone, Copy, Debug)]
+struct Stay {
+    first_seen: Time,
+    last_seen: Time,
+    seconds: u64,
+    begin_seen: bool,
+    end_seen: bool,
+}
+
+/// Counts the sessions of a report.
+pub fn session_totals(
+    store: &Store,
+    timeline: &Timeline,
+    visits: &Visits<'_>,
+    question: &Question,
+) -> SessionTotals {
+    let mut totals = SessionTotals::default();
+    let mut ended: Vec<u64> = Vec::new();
+    let mut longest: Vec<(Stay, usize)> = Vec::new();
+    for (number, session) in store.sessions.iter().enumerate() {
+        let stays = stays(store, timeline, visits, session);
+        totals.count += u64::from(!stays.is_empty());
+        for stay in stays {
+            if stay.end_seen {
+                ended.push(stay.seconds);
+                totals.ended_begin_unseen += u64::from(!stay.begin_seen);
+            }
+            longest.push((stay, number));
+        }
+        // A few more than needed are kept, so that it is sorted rarely.
+        if longest.len() > 50 * LONGEST {
+            keep_longest(&mut longest);
+        }
+    }
+    keep_longest(&mut longest);
+    ended.sort_unstable();
+    totals.ended = ended.len() as u64;
+    totals.mean_seconds = mean(&ended);
+    totals.median_seconds = median(&ended);
+    totals.longest =
+        longest.iter().map(|&(stay, number)| shown(store, question, stay, number)).collect();
+    totals
+}
+
+fn keep_longest(stays: &mut Vec<(Stay, usize)>) {
+    stays.sort_by_key(|&(stay, number)| (std::cmp::Reverse(stay.seconds), stay.first_seen, number));
+    stays.truncate(LONGEST);
+}
+
+/// When a session was there, as far as that touches the report.
+fn stays(
+    store: &Store,
+    timeline: &Timeline,
+    visits: &Visits<'_>,
+    session: &SessionFacts,
+) -> Vec<Stay> {
+    let mut stays = ended_stays(visits, session);
+    let answers = &timeline.targets[session.target].answers;
+    for (first, last) in visits.runs(session) {
+        let (start, end) = (answers[first].time, answers[last].time);
+        let is_told = session
+            .ends
+            .iter()
+            .any(|e| start <= e.last_seen && e.first_seen.unwrap_or(e.last_seen) <= end);
+        if is_told || !visits.touches(session.target, (first, last)) {
+            continue;
+        }
+        let begin = session.begins.iter().find(|begin| begin.time <= end);
+        let first_seen = begin.map_or(start, |begin| begin.time.min(start));
+        stays.push(Stay {
+            first_seen,
+            last_seen: end,
+            seconds: rounded_seconds(end - first_seen),
+            // `transform` knows no begins: then an answer before shows it.
+            begin_seen: begin.map_or(first > 0, |begin| !begin.is_bound),
+            // Without starts and ends among the events, the next poll shows it.
+            end_seen: !store.has_lifecycle
+                && !session.session_id.is_empty()
+                && last + 1 < answers.len(),
+        });
+    }
+    stays
+}
+
+/// Two pollers of the same target each see the end of a session; that is one.
+fn ended_stays(visits: &Visits<'_>, session: &SessionFacts) -> Vec<Stay> {
+    let mut ends: Vec<&End> =
+        session.ends.iter().filter(|end| visits.is_within(end.time)).collect();
+    ends.sort_by_key(|end| (end.last_seen, end.time));
+    let mut stays: Vec<Stay> = Vec::new();
+    for end in ends {
+        let stay = Stay {
+            first_seen: end.first_seen.unwrap_or(end.last_seen),
+            last_seen: end.last_seen,
+            seconds: end.duration_seconds,
+            begin_seen: !end.is_bound,
+            end_seen: true,
+        };
+        match stays.last_mut() {
+            Some(known) if stay.first_seen <= known.last_seen => {
+                known.first_seen = known.first_seen.min(stay.first_seen);
+                known.last_seen = stay.last_seen;
+                known.seconds = known.seconds.max(stay.seconds);
+                known.begin_seen |= stay.begin_seen;
+            }
+            _ => stays.push(stay),
+        }
+    }
+    stays
+}
+
+fn rounded_seconds(milliseconds: Time) -> u64 {
+    ((milliseconds.max(0) + 500) / 1000) as u64
+}
+
+fn mean(seconds: &[u64]) -> Option<f64> {
+    let sum: u64 = seconds.iter().sum();
+    (!seconds.is_empty()).then(|| sum as f64 / seconds.len() as f64)
+}
+
+/// Of sorted numbers; between the two in the middle where their count is even.
+fn median(seconds: &[u64]) -> Option<f64> {
+    let upper = seconds.get(seconds.len() / 2)?;
+    let lower = &seconds[(seconds.len() - 1) / 2];
+    Some((lower + upper) as f64 / 2.0)
+}
+
+fn shown(store: &Store, question: &Question, stay: Stay, number: usize) -> LongSession {
+    let session = &store.sessions[number];
+    let target = &store.targets[session.target];
+    let with_names = !question.no_users;
+    let user = session.user.filter(|_| with_names);
+    LongSession {
+        server_name: target.server_name.clone(),
+        virtual_proxy: target.virtual_proxy.clone(),
+        session_id: with_names.then(|| session.session_id.to_string()),
+        user: user.map(|user| store.users.name(user).to_owned()),
+        first_seen: At(stay.first_seen),
+        last_seen: At(stay.last_seen),
+        seconds: stay.seconds,
+        begin_seen: stay.begin_seen,
+        end_seen: stay.end_seen,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{mean, median};
+
+    #[test]
+    fn a_median_lies_in_the_middle() {
+        assert_eq!(median(&[]), None);
+        assert_eq!(median(&[4]), Some(4.0));
+        assert_eq!(median(&[1, 2, 9]), Some(2.0));
+        assert_eq!(median(&[1, 2, 5, 9]), Some(3.5));
+        assert_eq!(mean(&[1, 2]), Some(1.5));
+    }
+}
