@@ -2,7 +2,8 @@
 //! to Unicode form; the first spelling is the one that is shown.
 
 use hashbrown::HashMap;
-use unicode_normalization::UnicodeNormalization;
+
+use crate::user::folded;
 
 /// Number of a user in [`Users`].
 pub type UserIndex = u32;
@@ -40,11 +41,6 @@ impl Users {
     pub fn len(&self) -> usize {
         self.names.len()
     }
-}
-
-/// Upper case first: `ß` and `SS` are one then, and so are the two small sigmas.
-fn folded(name: &str) -> String {
-    name.nfd().flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfc().collect()
 }
 
 #[cfg(test)]
