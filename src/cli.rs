@@ -8,7 +8,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use jiff::Timestamp;
 
-use crate::logging::{LogFormat, LogLevel};
+use crate::{
+    discovery::Addresses,
+    logging::{LogFormat, LogLevel},
+    repository::RepositoryUser,
+};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, also when asked to end or when nobody reads the events any more; \
@@ -45,6 +49,11 @@ pub enum Command {
     Check(CheckArgs),
     /// Show who is connected now
     Who(WhoArgs),
+    /// List every proxy and virtual proxy of a site, or write a configuration that polls them
+    ///
+    /// Asks the repository service, port 4242 of any node, normally the central one. With
+    /// `--output yaml` the answer is a configuration that works as it is.
+    Discover(DiscoverArgs),
     /// Turn a session API answer on stdin into events on stdout
     Transform(TransformArgs),
     /// Poll a built-in simulated site: needs no config and no Qlik
@@ -127,6 +136,57 @@ pub enum WhoOutput {
     Json,
     /// One line for each session
     Csv,
+}
+
+/// Arguments of `discover`.
+#[derive(Args, Debug)]
+pub struct DiscoverArgs {
+    /// The node that is asked, normally the central one; port 4242 where there is none
+    #[arg(long, value_name = "HOST")]
+    pub host: String,
+    /// Client certificate as the QMC exports it: client.pem, or client.pfx with its key
+    #[arg(long, value_name = "FILE")]
+    pub cert: PathBuf,
+    /// Its key: client_key.pem
+    ///
+    /// A passphrase is read from the environment variable QLIK_SESSIONS_KEY_PASSPHRASE or from
+    /// --passphrase-file.
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// The CA that is trusted: root.pem
+    #[arg(long, value_name = "FILE")]
+    pub ca: PathBuf,
+    /// File with the passphrase of the key
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+    /// As whom the repository service is asked [default: INTERNAL\sa_repository]
+    #[arg(long, value_name = "DIRECTORY\\ID")]
+    pub user: Option<RepositoryUser>,
+    /// What to dial in place of a node's name or host name; may be repeated
+    #[arg(long, value_name = "NAME=ADDRESS", value_parser = name_and_address)]
+    pub address: Vec<(String, String)>,
+    /// How the virtual proxies are printed
+    #[arg(long, value_enum, default_value_t)]
+    pub output: DiscoverOutput,
+}
+
+fn name_and_address(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(name, _)| !name.trim().is_empty());
+    let (name, address) = pair.ok_or("expected NAME=ADDRESS, such as SENSE2=10.0.0.12")?;
+    Addresses::default().add(name, address)?;
+    Ok((name.to_owned(), address.to_owned()))
+}
+
+/// How `discover` prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum DiscoverOutput {
+    /// For people
+    #[default]
+    Table,
+    /// One object
+    Json,
+    /// A configuration that works as it is
+    Yaml,
 }
 
 /// Arguments of `transform`.

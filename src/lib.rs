@@ -7,6 +7,8 @@
 //! | [`config`] | reads a Butler SOS file into typed settings, with every problem told at once |
 //! | [`target`] | what is polled: one virtual proxy on one server |
 //! | [`proxy`] | asks one target for its sessions; an answer or a [`proxy::Failure`] |
+//! | [`repository`] | asks the repository service which virtual proxies there are |
+//! | [`discovery`] | what such a list means: addresses, targets |
 //! | [`poll`] | all targets, in parallel, at every tick |
 //! | [`snapshot`] | one answer, checked: the sessions of one target at one moment |
 //! | [`lifecycle`] | what changed since the last good answer; kept in the state file |
@@ -19,6 +21,7 @@
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod discovery;
 pub mod events;
 mod files;
 mod fingerprint;
@@ -29,6 +32,7 @@ pub mod output;
 pub mod poll;
 pub mod proxy;
 pub mod report;
+pub mod repository;
 pub mod signals;
 #[cfg(feature = "demo")]
 pub mod site;

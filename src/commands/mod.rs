@@ -4,6 +4,7 @@
 mod check;
 #[cfg(feature = "demo")]
 mod demo;
+mod discover;
 mod once;
 mod report;
 mod schema;
@@ -21,6 +22,7 @@ use crate::{
     logging,
     output::{Closed, Output, is_closed},
     poll::StartError,
+    proxy::Failure,
 };
 
 /// How long a reader that does not read may keep the program from ending.
@@ -67,6 +69,8 @@ enum CommandError {
     Io(#[from] io::Error),
     #[error("{0}")]
     Usage(String),
+    #[error("{0}")]
+    Failure(#[from] Failure),
 }
 
 /// Runs a command.
@@ -77,6 +81,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Once(args) => once::run(&args.config),
         Command::Check(args) => check::run(&args),
         Command::Who(args) => who::run(&args),
+        Command::Discover(args) => discover::run(&args),
         Command::Transform(args) => transform::run(&args),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(&args),

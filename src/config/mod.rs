@@ -360,7 +360,7 @@ fn read_text(path: &Path) -> Result<Decoded, String> {
 }
 
 /// An environment variable; an empty one counts as not set.
-fn environment_variable(name: &str) -> Option<String> {
+pub fn environment_variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 

@@ -5,12 +5,14 @@
 //! list for each virtual proxy. People come and go ([`Population`]), and what
 //! goes wrong in the field can be switched on ([`Fault`]).
 //!
-//! A [`Site`] has one node or several, each with an address of its own, and
-//! runs on a thread of its own until it is dropped.
+//! A [`Site`] has one node or several, each with an address of its own, and a
+//! repository service ([`REPOSITORY`]) that lists them. It runs on a thread of
+//! its own until it is dropped.
 
 mod certificates;
 mod fault;
 mod population;
+mod repository;
 mod server;
 
 use std::{
@@ -29,6 +31,11 @@ use tokio::sync::{oneshot, watch};
 pub use certificates::{Certificates, Shape};
 pub use fault::Fault;
 pub use population::Population;
+
+/// The repository service's name, where a method wants that of a node: it can be
+/// stopped, and fails and is slow as its virtual proxy `/` does. A body that is set
+/// is its whole answer; without one it lists the site.
+pub const REPOSITORY: &str = "repository";
 
 /// Most requests that are remembered.
 const MAX_RECORDS: usize = 100_000;
@@ -66,6 +73,8 @@ pub struct Request {
     pub node: String,
     /// The path, without the query.
     pub path: String,
+    /// The header `X-Qlik-User`, where there is one.
+    pub user: Option<String>,
     /// The key in the query.
     pub xrfkey: String,
     /// Counts the connections of the site.
@@ -82,8 +91,11 @@ struct Answering {
     delay: Duration,
 }
 
+/// A node with its proxy service; the repository service is a node, too.
 struct Node {
     name: String,
+    /// What the node was registered with.
+    host_name: String,
     address: SocketAddr,
     virtual_proxies: BTreeMap<String, Answering>,
     running: watch::Sender<bool>,
@@ -92,11 +104,22 @@ struct Node {
 #[derive(Default)]
 struct State {
     nodes: Vec<Node>,
+    /// Prefixes of virtual proxies that are linked to no proxy.
+    unlinked: Vec<String>,
     requests: Vec<Request>,
     connections: u64,
 }
 
 impl State {
+    /// The nodes that have a proxy service.
+    fn proxies(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(|node| node.name != REPOSITORY)
+    }
+
+    fn proxies_mut(&mut self) -> impl Iterator<Item = &mut Node> {
+        self.nodes.iter_mut().filter(|node| node.name != REPOSITORY)
+    }
+
     fn node(&self, name: &str) -> &Node {
         self.nodes
             .iter()
@@ -104,13 +127,15 @@ impl State {
             .unwrap_or_else(|| panic!("the site has no node {name}"))
     }
 
-    fn answering(&mut self, node: &str, virtual_proxy: &str) -> &mut Answering {
-        let node = self
-            .nodes
+    fn node_mut(&mut self, name: &str) -> &mut Node {
+        self.nodes
             .iter_mut()
-            .find(|candidate| candidate.name == node)
-            .unwrap_or_else(|| panic!("the site has no node {node}"));
-        node.virtual_proxies.entry(virtual_proxy.to_owned()).or_default()
+            .find(|node| node.name == name)
+            .unwrap_or_else(|| panic!("the site has no node {name}"))
+    }
+
+    fn answering(&mut self, node: &str, virtual_proxy: &str) -> &mut Answering {
+        self.node_mut(node).virtual_proxies.entry(virtual_proxy.to_owned()).or_default()
     }
 }
 
@@ -150,13 +175,15 @@ impl Site {
     ) -> io::Result<Self> {
         let state = SharedState::default();
         let mut listeners = Vec::new();
-        for (name, prefixes) in nodes {
+        let repository: &[(&str, &[&str])] = &[(REPOSITORY, &[])];
+        for (name, prefixes) in nodes.iter().chain(repository) {
             let listener = TcpListener::bind(("127.0.0.1", 0))?;
             listener.set_nonblocking(true)?;
             let (running, is_running) = watch::channel(true);
             let mut shared = lock(&state);
             shared.nodes.push(Node {
                 name: (*name).to_owned(),
+                host_name: "localhost".to_owned(),
                 address: listener.local_addr()?,
                 virtual_proxies: BTreeMap::new(),
                 running,
@@ -243,6 +270,21 @@ impl Site {
         lock(&self.state).answering(node, virtual_proxy).fault = fault;
     }
 
+    /// Unlinks a virtual proxy from a node's proxy: it is not there any more.
+    pub fn remove_virtual_proxy(&self, node: &str, virtual_proxy: &str) {
+        lock(&self.state).node_mut(node).virtual_proxies.remove(virtual_proxy);
+    }
+
+    /// Virtual proxies that are linked to no proxy.
+    pub fn set_unlinked(&self, prefixes: &[&str]) {
+        lock(&self.state).unlinked = prefixes.iter().map(|prefix| (*prefix).to_owned()).collect();
+    }
+
+    /// What a node was registered with.
+    pub fn set_host_name(&self, node: &str, host_name: &str) {
+        lock(&self.state).node_mut(node).host_name = host_name.to_owned();
+    }
+
     /// How long a virtual proxy thinks before it answers.
     pub fn set_delay(&self, node: &str, virtual_proxy: &str, delay: Duration) {
         lock(&self.state).answering(node, virtual_proxy).delay = delay;
@@ -322,7 +364,7 @@ impl Site {
 ",
             interval.as_millis()
         );
-        for node in &lock(&self.state).nodes {
+        for node in lock(&self.state).proxies() {
             let Node { name, address, .. } = node;
             text.push_str(&format!(
                 "      - host: {name}.example.com:4747
@@ -353,7 +395,7 @@ async fn come_and_go(mut people: Population, interval: Duration, state: SharedSt
 }
 
 fn move_people(people: &mut Population, state: &SharedState) {
-    for node in &mut lock(state).nodes {
+    for node in lock(state).proxies_mut() {
         for (prefix, answering) in &mut node.virtual_proxies {
             let sessions = people.sessions(&node.name, prefix);
             answering.body = Arc::new(serde_json::to_vec(sessions).unwrap_or_default());

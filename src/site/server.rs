@@ -19,7 +19,10 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{Answering, Fault, MAX_RECORDS, Request, SharedState, SimulatedSession, lock};
+use super::{
+    Answering, Fault, MAX_RECORDS, REPOSITORY, Request, SharedState, SimulatedSession, lock,
+    repository,
+};
 
 type Body = BoxBody<Bytes, io::Error>;
 /// An error ends the connection without an answer.
@@ -105,29 +108,27 @@ async fn answer(
     state: SharedState,
 ) -> Answer {
     let path = request.uri().path().to_owned();
-    let key = xrfkey(request.uri().query().unwrap_or_default());
-    let answering = {
-        let mut state = lock(&state);
-        let node = state.nodes[index].name.clone();
-        if state.requests.len() < MAX_RECORDS {
-            state.requests.push(Request {
-                node,
-                path: path.clone(),
-                xrfkey: key.clone(),
-                connection,
-                at: Instant::now(),
-            });
-        }
-        virtual_proxy(&path)
-            .and_then(|prefix| state.nodes[index].virtual_proxies.get(&prefix).cloned())
-    };
-    let header = request.headers().get("X-Qlik-Xrfkey").map(HeaderValue::as_bytes);
+    let user = header(&request, "X-Qlik-User");
+    let is_repository = lock(&state).nodes[index].name == REPOSITORY;
+    let key_name = if is_repository { "xrfkey=" } else { "Xrfkey=" };
+    let key = xrfkey(request.uri().query().unwrap_or_default(), key_name);
+    record(&state, index, connection, &path, &key, user.clone());
     if key.len() != 16
         || !key.bytes().all(|byte| byte.is_ascii_alphanumeric())
-        || header != Some(key.as_bytes())
+        || header(&request, "X-Qlik-Xrfkey").as_ref() != Some(&key)
     {
         return Ok(response(403, TEXT, XSRF));
     }
+    let answering = if is_repository {
+        let rights = repository::Rights::of(user.as_deref());
+        if rights == repository::Rights::Unknown {
+            return Ok(response(403, TEXT, "Forbidden"));
+        }
+        repository::answering(&lock(&state), &path, rights)
+    } else {
+        virtual_proxy(&path)
+            .and_then(|prefix| lock(&state).nodes[index].virtual_proxies.get(&prefix).cloned())
+    };
     let Some(answering) = answering else { return Ok(response(404, TEXT, "Not found")) };
     if request.method() != Method::GET {
         return Ok(response(405, TEXT, "Method not allowed"));
@@ -136,14 +137,41 @@ async fn answer(
     fail_or_answer(&answering).await
 }
 
+fn record(
+    state: &SharedState,
+    index: usize,
+    connection: u64,
+    path: &str,
+    xrfkey: &str,
+    user: Option<String>,
+) {
+    let mut state = lock(state);
+    if state.requests.len() < MAX_RECORDS {
+        let request = Request {
+            node: state.nodes[index].name.clone(),
+            path: path.to_owned(),
+            user,
+            xrfkey: xrfkey.to_owned(),
+            connection,
+            at: Instant::now(),
+        };
+        state.requests.push(request);
+    }
+}
+
+fn header(request: &hyper::Request<Incoming>, name: &str) -> Option<String> {
+    let value = request.headers().get(name)?;
+    Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+}
+
 /// `/qps/sales/session` → `/sales`.
 fn virtual_proxy(path: &str) -> Option<String> {
     let prefix = path.strip_prefix("/qps")?.strip_suffix("/session")?;
     Some(if prefix.is_empty() { "/".to_owned() } else { prefix.to_owned() })
 }
 
-fn xrfkey(query: &str) -> String {
-    query.split('&').find_map(|pair| pair.strip_prefix("Xrfkey=")).unwrap_or_default().to_owned()
+fn xrfkey(query: &str, name: &str) -> String {
+    query.split('&').find_map(|pair| pair.strip_prefix(name)).unwrap_or_default().to_owned()
 }
 
 async fn fail_or_answer(answering: &Answering) -> Answer {

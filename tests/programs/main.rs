@@ -16,6 +16,8 @@ mod collector;
 mod fluent_bit;
 mod openssl;
 #[cfg(unix)]
+mod repository;
+#[cfg(unix)]
 mod vector;
 
 use std::{
@@ -59,7 +61,8 @@ impl Test {
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     #[cfg(unix)]
-    let tests = [openssl::TESTS, vector::TESTS, fluent_bit::TESTS, collector::TESTS];
+    let tests =
+        [openssl::TESTS, repository::TESTS, vector::TESTS, fluent_bit::TESTS, collector::TESTS];
     #[cfg(not(unix))]
     let tests = [openssl::TESTS];
     let trials = tests.into_iter().flatten().map(Test::trial).collect();
