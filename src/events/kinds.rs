@@ -230,3 +230,147 @@ impl Serialize for FullName<'_> {
 fn is_false(value: &bool) -> bool {
     !value
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::{Value, json, value::to_raw_value};
+
+    use super::*;
+
+    fn time() -> Option<Time> {
+        Some(Time(Timestamp::UNIX_EPOCH))
+    }
+
+    fn session(attributes: &Attributes) -> SessionKeys<'_> {
+        SessionKeys {
+            session_id: Some("s1"),
+            user_directory: Some("LAB"),
+            user_id: Some("goran"),
+            user: Some(FullName { directory: "LAB", id: "goran" }),
+            first_seen: time(),
+            first_seen_at_baseline: true,
+            last_seen: None,
+            duration_seconds: None,
+            attributes: Some(attributes),
+        }
+    }
+
+    fn event<K: Serialize>(kind: &'static str, target: Option<&TargetKeys>, keys: K) -> Value {
+        serde_json::to_value(Event {
+            timestamp: Time(Timestamp::UNIX_EPOCH),
+            event: kind,
+            event_id: EventId::new(kind, None, &[]),
+            site: Some("berlin"),
+            target,
+            keys,
+        })
+        .expect("JSON")
+    }
+
+    /// Every kind of event with every key that it may have.
+    fn full_events() -> Vec<Value> {
+        let target = TargetKeys {
+            server_description: Some("Central".to_owned()),
+            server_host: Some("sense1".to_owned()),
+            proxy_host: Some("sense1:4243".to_owned()),
+            tags: [("environment".to_owned(), "prod".to_owned())].into(),
+            ..TargetKeys::named("sense1", "/sales")
+        };
+        let target = Some(&target);
+        let attributes = [("group".to_owned(), vec!["x".to_owned()])].into();
+        let certificates = CertificateDates { client: time(), server: time() };
+        let ended = SessionKeys {
+            last_seen: time(),
+            duration_seconds: Some(1),
+            attributes: None,
+            ..session(&attributes)
+        };
+        let event_id = EventId::new("session", None, &[]);
+        let item = GroupedSession { event_id, keys: session(&attributes) };
+        let item = to_raw_value(&item).expect("JSON");
+        vec![
+            event("session", target, session(&attributes)),
+            event("session_started", target, session(&attributes)),
+            event("session_ended", target, ended),
+            event("sessions", target, SessionGroup { part: 1, parts: 1, sessions: &[item] }),
+            event(
+                "session_summary",
+                target,
+                SessionSummary {
+                    session_count: 1,
+                    user_count: 1,
+                    excluded_session_count: 0,
+                    duration_ms: Some(1),
+                    certificates,
+                    users: Some(&["LAB\\goran"]),
+                    users_omitted: Some(0),
+                    keyframe: true,
+                },
+            ),
+            event(
+                "site_summary",
+                None,
+                SiteSummary {
+                    session_count: 1,
+                    user_count: 1,
+                    excluded_session_count: 0,
+                    targets: 1,
+                    targets_failed: 0,
+                    polls_skipped: 0,
+                    duration_ms: 1,
+                    certificates,
+                    users_at_session_limit: 1,
+                    users_at_limit: Some(&["LAB\\goran"]),
+                    keyframe: true,
+                },
+            ),
+            event(
+                "poll_error",
+                target,
+                PollError {
+                    category: "timeout",
+                    message: "no answer",
+                    hint: Some("wait"),
+                    http_status: Some(500),
+                    duration_ms: Some(1),
+                    consecutive_failures: 1,
+                },
+            ),
+        ]
+    }
+
+    /// The keys that a part of the schema names, those of what it refers to included.
+    fn schema_keys(schema: &Value, part: &Value) -> BTreeSet<String> {
+        let own = part["properties"].as_object().into_iter().flat_map(|keys| keys.keys().cloned());
+        let referred = part["allOf"].as_array().into_iter().flatten().flat_map(|part| {
+            let path = part["$ref"].as_str().expect("a reference").trim_start_matches('#');
+            schema_keys(schema, schema.pointer(path).expect("it leads somewhere"))
+        });
+        own.chain(referred).collect()
+    }
+
+    #[test]
+    fn the_schema_names_exactly_the_keys_that_are_written() {
+        let schema: Value =
+            serde_json::from_str(include_str!("../schema/events.json")).expect("JSON");
+        let validator = jsonschema::validator_for(&schema).expect("a schema");
+        let common = schema_keys(&schema, &json!({"properties": schema["properties"]}));
+        for event in full_events() {
+            let kind = event["event"].as_str().expect("a kind");
+            if let Err(error) = validator.validate(&event) {
+                panic!("{kind}: {error}");
+            }
+            let written: BTreeSet<String> =
+                event.as_object().expect("an object").keys().cloned().collect();
+            let mut named = schema_keys(&schema, &schema["$defs"][kind]);
+            named.extend(common.iter().cloned());
+            // What only `session_ended` lacks of what sessions share.
+            if kind == "session_ended" {
+                named.remove("attributes");
+            }
+            assert_eq!(written, named, "{kind}");
+        }
+    }
+}
