@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, fs, net::TcpStream, path::PathBuf, process::Com
 use serde_json::Value;
 
 use crate::{
-    Test, shipped,
+    Test,
+    agents::shipped,
     support::{Backend, Fixture, free_port, wait_until, whole_lines},
     tests,
 };

@@ -3,18 +3,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::Command,
     time::Duration,
 };
 
 use crate::{
     Test,
+    agents::{Agent, place_fluent_bit, shipped},
     capture::Capture,
     collector::{Collector, check_records},
-    outputs, shipped,
-    support::{Fixture, free_port, get, of_kind, sessions, wait_for_end, wait_until, whole_lines},
+    outputs,
+    support::{Fixture, free_port, get, of_kind, sessions, wait_until},
     tests,
 };
 use qlik_sessions::site::Fault;
@@ -33,91 +32,10 @@ pub const TESTS: &[Test] = tests![
 
 const AGENT: &str = "fluent-bit";
 
-/// Writes the shipped files into the fixture's folder, their addresses changed.
-fn placed(fixture: &Fixture, outputs: &[&str], edits: &[(&str, &str)]) -> PathBuf {
-    let folder = fixture.folder.path().display().to_string();
-    for name in ["storage", "outputs"] {
-        fs::create_dir_all(fixture.path(name)).expect("a folder");
-    }
-    let edited = |name: &str, edits: &[(&str, &str)]| {
-        let mut text = fs::read_to_string(shipped(AGENT).join(name)).expect("it is shipped");
-        for (from, to) in edits {
-            text = text.replace(from, to);
-        }
-        fs::write(fixture.path(name), text).expect("written");
-    };
-    for name in outputs {
-        let mut edits = edits.to_vec();
-        edits.push(("/var/log/qlik-sessions", &folder));
-        edited(&format!("outputs/{name}.yaml"), &edits);
-    }
-    let includes: String =
-        outputs.iter().map(|name| format!("  - outputs/{name}.yaml\n")).collect();
-    edited(
-        "qlik-sessions.yaml",
-        &[
-            ("  - outputs/stdout.yaml\n", &includes),
-            (
-                "exec qlik-sessions once",
-                &format!("exec {} once", env!("CARGO_BIN_EXE_qlik-sessions")),
-            ),
-            ("/etc/qlik-sessions/config.yaml", fixture.config.to_str().expect("UTF-8")),
-            ("/var/lib/fluent-bit/storage", &format!("{folder}/storage")),
-            ("interval_sec: 30", "interval_sec: 1"),
-        ],
-    );
-    fixture.path("qlik-sessions.yaml")
-}
-
-struct FluentBit<'a> {
-    child: Child,
-    fixture: &'a Fixture,
-}
-
-impl<'a> FluentBit<'a> {
-    fn start(fixture: &'a Fixture, outputs: &[&str], edits: &[(&str, &str)]) -> Self {
-        let config = placed(fixture, outputs, edits);
-        let log = fs::File::create(fixture.path("fluent-bit.log")).expect("a log");
-        let child = Command::new("fluent-bit")
-            .arg("-c")
-            .arg(config)
-            .stdin(Stdio::null())
-            .stdout(fs::File::create(fixture.path("stdout")).expect("a file"))
-            .stderr(log)
-            .spawn()
-            .expect("fluent-bit starts");
-        Self { child, fixture }
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.fixture.path("fluent-bit.log")).unwrap_or_default()
-    }
-
-    fn events(&self) -> Vec<Value> {
-        whole_lines(&fs::read_to_string(self.fixture.path("events.ndjson")).unwrap_or_default())
-    }
-
-    fn polls(&self) -> usize {
-        of_kind(&self.events(), "site_summary").len()
-    }
-
-    fn stop(&mut self) {
-        let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
-        wait_for_end(&mut self.child);
-    }
-}
-
-impl Drop for FluentBit<'_> {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 fn each_configuration_passes_the_dry_run() {
     let fixture = Fixture::new(&[("sense1", &["/"])], STATE);
     for name in outputs(AGENT) {
-        let config = placed(&fixture, &[&name], &[]);
+        let config = place_fluent_bit(&fixture, fixture.folder.path(), &[&name], &[]);
         let output = Command::new("fluent-bit")
             .arg("--dry-run")
             .arg("-c")
@@ -169,7 +87,7 @@ fn every_event_arrives_once_with_its_id_and_time() {
             ("port: 8080", &*format!("port: {port}")),
         ];
         let mut fluent_bit =
-            FluentBit::start(&fixture, &["file", "elasticsearch", "loki", "http"], &edits);
+            Agent::fluent_bit(&fixture, &["file", "elasticsearch", "loki", "http"], &edits);
         // Fluent Bit goes on polling until its very end, and keeps what it could
         // not send for its next start: the first two polls are long through then.
         wait_until("four polls", || {
@@ -178,7 +96,7 @@ fn every_event_arrives_once_with_its_id_and_time() {
         });
         fluent_bit.stop();
 
-        let events = fluent_bit.events();
+        let events = fluent_bit.file_events();
         once_each(events.iter().filter_map(|event| event["event_id"].as_str()), "file");
         let due = ids_of_first_polls(&events, 2);
         assert_eq!(due.len(), 2 * (count + 2 + 1), "every session of every poll");
@@ -239,9 +157,9 @@ fn every_event_arrives_once_with_its_id_and_time() {
 fn an_outage_is_told_and_the_end_leaves_no_orphan() {
     let fixture = Fixture::new(&[("sense1", &["/"])], STATE);
     fixture.site.set_fault("sense1", "/", Some(Fault::NoAnswer));
-    let mut fluent_bit = FluentBit::start(&fixture, &["file"], &[]);
+    let mut fluent_bit = Agent::fluent_bit(&fixture, &["file"], &[]);
     let errors = wait_until("two failures", || {
-        let events = fluent_bit.events();
+        let events = fluent_bit.file_events();
         let errors: Vec<Value> = of_kind(&events, "poll_error").into_iter().cloned().collect();
         (errors.len() >= 2).then_some(errors)
     });
@@ -269,7 +187,7 @@ fn influxdb_and_prometheus_get_flat_records() {
         ("port: 8086", &*format!("port: {}", capture.address.port())),
         ("port: 9599", &*format!("port: {exporter}")),
     ];
-    let mut fluent_bit = FluentBit::start(&fixture, &["influxdb", "prometheus", "file"], &edits);
+    let mut fluent_bit = Agent::fluent_bit(&fixture, &["influxdb", "prometheus", "file"], &edits);
     wait_until("two polls", || (fluent_bit.polls() >= 2).then_some(()));
     let scraped = wait_until("the gauges", || {
         get(exporter, "/metrics").filter(|text| text.contains("last_poll"))
@@ -328,10 +246,10 @@ fn a_collector_gets_every_record_with_conventional_names() {
         ("host: localhost", "host: 127.0.0.1"),
         ("port: 4318", &*format!("port: {}", collector.port)),
     ];
-    let mut fluent_bit = FluentBit::start(&fixture, &["opentelemetry", "file"], &edits);
+    let mut fluent_bit = Agent::fluent_bit(&fixture, &["opentelemetry", "file"], &edits);
     wait_until("three polls", || (fluent_bit.polls() >= 3).then_some(()));
     fluent_bit.stop();
-    let events = fluent_bit.events();
+    let events = fluent_bit.file_events();
     let due = ids_of_first_polls(&events, 2);
     let arrived = once_each(collector.ids().iter().map(String::as_str), "opentelemetry");
     assert!(arrived.is_superset(&due), "{} of {}", arrived.len(), due.len());

@@ -4,10 +4,15 @@
 
 #[path = "../support/certified.rs"]
 mod certified;
+#[path = "../support/programs.rs"]
+mod installed;
 #[path = "../support/mod.rs"]
 mod support;
 
 // They start the agents by shell scripts and end them by signals.
+#[cfg(unix)]
+#[path = "../support/agents.rs"]
+mod agents;
 #[cfg(unix)]
 mod capture;
 #[cfg(unix)]
@@ -20,11 +25,7 @@ mod repository;
 #[cfg(unix)]
 mod vector;
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-    process::{Command, ExitCode},
-};
+use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
@@ -45,7 +46,7 @@ pub(crate) use tests;
 
 impl Test {
     fn trial(&self) -> Trial {
-        let missing = self.needs.iter().find_map(|program| missing(program));
+        let missing = self.needs.iter().find_map(|program| installed::missing(program));
         if let Some(why) = &missing {
             eprintln!("SKIPPED {}: {why}", self.name);
         }
@@ -69,16 +70,10 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// The shipped configuration of an agent.
-#[cfg(unix)]
-fn shipped(agent: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(agent)
-}
-
 /// The names of an agent's outputs.
 #[cfg(unix)]
 fn outputs(agent: &str) -> Vec<String> {
-    let mut names: Vec<String> = std::fs::read_dir(shipped(agent).join("outputs"))
+    let mut names: Vec<String> = std::fs::read_dir(agents::shipped(agent).join("outputs"))
         .expect("the outputs are there")
         .map(|entry| entry.expect("an entry").path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
@@ -87,26 +82,4 @@ fn outputs(agent: &str) -> Vec<String> {
     names.sort();
     assert!(!names.is_empty());
     names
-}
-
-/// Why a program cannot be used; none where it can.
-fn missing(program: &str) -> Option<String> {
-    let paths = env::var_os("PATH").unwrap_or_default();
-    let extra = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-    if !env::split_paths(&paths).chain(extra).any(|folder| is_program(&folder, program)) {
-        return Some(format!("`{program}` is not installed"));
-    }
-    (program == "openssl" && !openssl_is_3()).then(|| "`openssl` is not OpenSSL 3".to_owned())
-}
-
-fn is_program(folder: &Path, program: &str) -> bool {
-    folder.join(program).is_file() || folder.join(format!("{program}.exe")).is_file()
-}
-
-/// LibreSSL, which macOS calls openssl, makes other files.
-fn openssl_is_3() -> bool {
-    Command::new("openssl")
-        .arg("version")
-        .output()
-        .is_ok_and(|output| output.stdout.starts_with(b"OpenSSL 3"))
 }

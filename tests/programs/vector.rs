@@ -2,27 +2,23 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    ffi::OsString,
     fs,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    path::PathBuf,
+    process::Command,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use crate::{
     Test,
+    agents::{Agent, shipped},
     capture::Capture,
     collector::{Collector, check_records},
-    outputs, shipped,
-    support::{
-        Backend, Fixture, free_port, get, named_sessions, sessions, texts, wait_for_end,
-        wait_until, whole_lines,
-    },
+    outputs,
+    support::{Backend, Fixture, free_port, get, named_sessions, sessions, texts, wait_until},
     tests,
 };
 use serde_json::Value;
-use tempfile::TempDir;
 
 /// The tests, and the programs that each needs.
 pub const TESTS: &[Test] = tests![
@@ -75,132 +71,6 @@ fn vectors_own_unit_tests_pass() {
     assert!(output.status.success(), "{said}");
 }
 
-/// A real Vector with the shipped files, their addresses changed.
-struct Vector {
-    child: Child,
-    folder: TempDir,
-    arguments: Vec<OsString>,
-}
-
-fn spawned(arguments: &[OsString], folder: &Path) -> Child {
-    let appended = |name: &str| {
-        fs::OpenOptions::new().create(true).append(true).open(folder.join(name)).expect("a file")
-    };
-    Command::new("vector")
-        .args(arguments)
-        .env("NO_COLOR", "1")
-        .stdin(Stdio::null())
-        .stdout(appended("stdout"))
-        .stderr(appended("vector.log"))
-        .spawn()
-        .expect("vector starts")
-}
-
-impl Vector {
-    fn start(
-        fixture: &Fixture,
-        command: Option<&str>,
-        outputs: &[&str],
-        edits: &[(&str, &str)],
-    ) -> Self {
-        Self::start_with("qlik-sessions.yaml", fixture, command, outputs, edits)
-    }
-
-    /// With this file before the outputs.
-    fn start_with(
-        base: &str,
-        fixture: &Fixture,
-        command: Option<&str>,
-        outputs: &[&str],
-        edits: &[(&str, &str)],
-    ) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let place = |name: &str, text: &str, edits: &[(&str, &str)]| {
-            let mut text = text.to_owned();
-            for (from, to) in edits {
-                text = text.replace(from, to);
-            }
-            let path = folder.path().join(name);
-            fs::write(&path, text).expect("written");
-            path
-        };
-        let shipped =
-            |name: &str| fs::read_to_string(shipped(AGENT).join(name)).expect("it is shipped");
-        let program = command.unwrap_or(env!("CARGO_BIN_EXE_qlik-sessions"));
-        let config = fixture.config.to_str().expect("UTF-8");
-        let base_edits = [
-            ("      - qlik-sessions\n", &*format!("      - {program}\n")),
-            ("/etc/qlik-sessions/config.yaml", config),
-            ("respawn_interval_secs: 5", "respawn_interval_secs: 1"),
-            ("data_dir: /var/lib/vector", &*format!("data_dir: {}", folder.path().display())),
-        ];
-        let mut vector = Command::new("vector");
-        let mut all = edits.to_vec();
-        all.extend(base_edits);
-        vector.arg("-c").arg(place("base.yaml", &shipped(base), &all));
-        let here = folder.path().display().to_string();
-        for name in outputs {
-            let mut edits = edits.to_vec();
-            edits.push(("/var/lib/vector", &here));
-            vector.arg("-c").arg(place(
-                &format!("{name}.yaml"),
-                &shipped(&format!("outputs/{name}.yaml")),
-                &edits,
-            ));
-        }
-        let arguments: Vec<OsString> = vector.get_args().map(OsString::from).collect();
-        let child = spawned(&arguments, folder.path());
-        Self { child, folder, arguments }
-    }
-
-    /// Kills it as a crash would, and starts it again with what is on its disk.
-    fn kill_and_restart(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        self.child = spawned(&self.arguments, self.folder.path());
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("vector.log")).unwrap_or_default()
-    }
-
-    /// The events of the file output, or of the console output.
-    fn file_events(&self) -> Vec<Value> {
-        let mut text = String::new();
-        for entry in fs::read_dir(self.folder.path()).expect("the folder is there") {
-            let path = entry.expect("an entry").path();
-            if path.extension().is_some_and(|extension| extension == "ndjson") {
-                text += &fs::read_to_string(path).expect("UTF-8");
-            }
-        }
-        whole_lines(&text)
-    }
-
-    fn console_events(&self) -> Vec<Value> {
-        whole_lines(&fs::read_to_string(self.folder.path().join("stdout")).expect("UTF-8"))
-    }
-
-    fn wait_for(&self, what: &str, is_there: impl Fn(&Self) -> bool) {
-        let given_up = Instant::now() + Duration::from_secs(40);
-        while !is_there(self) {
-            assert!(Instant::now() < given_up, "{what} did not come; Vector says:\n{}", self.log());
-            thread::sleep(Duration::from_millis(100));
-        }
-    }
-
-    fn stop(&mut self) {
-        let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
-        wait_for_end(&mut self.child);
-    }
-}
-
-impl Drop for Vector {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// The program's own events, its log left out, by kind.
 fn program_events(events: &[Value]) -> Vec<&Value> {
     events.iter().filter(|event| event["event"] != "log").collect()
@@ -230,7 +100,7 @@ fn every_event_reaches_every_backend_once() {
         ("http://localhost:8086/api/v2/write?org", &influx2),
         ("0.0.0.0:9598", &exporter),
     ];
-    let mut vector = Vector::start(
+    let mut vector = Agent::vector(
         &fixture,
         None,
         &[
@@ -247,16 +117,13 @@ fn every_event_reaches_every_backend_once() {
         ],
         &edits,
     );
-    let polls = |vector: &Vector| {
-        vector.file_events().iter().filter(|event| event["event"] == "site_summary").count()
-    };
-    vector.wait_for("three polls", |vector| polls(vector) >= 3);
+    vector.wait_for("three polls", |vector| vector.polls() >= 3);
     let scraped = scrape(&exporter);
     vector.stop();
 
     let all = vector.file_events();
     let told = program_events(&all);
-    let polls = polls(&vector);
+    let polls = vector.polls();
     assert_eq!(told.len(), polls * (32 + 2 + 1 + 1), "sessions, summaries, the error, the site");
     let console = vector.console_events();
     assert_eq!(ids(&program_events(&console)), ids(&told), "console");
@@ -404,7 +271,7 @@ fn every_event_reaches_every_backend_once() {
 }
 
 /// The ids of the whole polls in what the file output wrote.
-fn ids_of_polls(vector: &Vector) -> BTreeSet<String> {
+fn ids_of_polls(vector: &Agent) -> BTreeSet<String> {
     let events = vector.file_events();
     let whole: BTreeSet<&str> = events
         .iter()
@@ -424,12 +291,13 @@ fn what_waits_for_a_backend_survives_a_kill() {
     let port = free_port();
     let edits =
         [("http://localhost:8080/qlik-sessions", &*format!("http://127.0.0.1:{port}/events"))];
-    let mut vector = Vector::start(&fixture, None, &["http", "file"], &edits);
+    let mut vector = Agent::vector(&fixture, None, &["http", "file"], &edits);
     vector.wait_for("three polls", |vector| ids_of_polls(vector).len() >= 3 * 22);
     let before = ids_of_polls(&vector);
     // The buffer is on the disk half a second after an event at the latest.
     thread::sleep(Duration::from_secs(1));
-    vector.kill_and_restart();
+    vector.kill();
+    vector.restart();
     vector.wait_for("a poll after it", |vector| ids_of_polls(vector).len() >= before.len() + 22);
     let capture = Capture::start_at(port);
     let arrived = || -> Vec<String> {
@@ -456,11 +324,11 @@ fn an_aggregator_hands_on_the_same_events() {
     let port = free_port();
     let here = format!("127.0.0.1:{port}");
     let edits = [("0.0.0.0:6000", &*here), ("localhost:6000", &*here)];
-    let mut aggregator = Vector::start_with("aggregator.yaml", &fixture, None, &["file"], &edits);
-    let mut edge = Vector::start(&fixture, None, &["vector", "file"], &edits);
+    let mut aggregator = Agent::vector_with("aggregator.yaml", &fixture, None, &["file"], &edits);
+    let mut edge = Agent::vector(&fixture, None, &["vector", "file"], &edits);
     edge.wait_for("two polls", |vector| ids_of_polls(vector).len() >= 2 * 22);
     edge.stop();
-    let sorted = |vector: &Vector| {
+    let sorted = |vector: &Agent| {
         let mut events: Vec<String> =
             vector.file_events().iter().map(ToString::to_string).collect();
         events.sort();
@@ -477,7 +345,7 @@ fn a_collector_gets_every_event_in_few_requests() {
     fixture.site.set_sessions("sense1", "/", &sessions(300));
     let collector = Collector::start(&fixture);
     let edits = [("localhost:4318", &*format!("127.0.0.1:{}", collector.port))];
-    let mut vector = Vector::start(&fixture, None, &["opentelemetry", "file"], &edits);
+    let mut vector = Agent::vector(&fixture, None, &["opentelemetry", "file"], &edits);
     vector.wait_for("two polls", |vector| ids_of_polls(vector).len() >= 2 * 302);
     vector.stop();
     let due = ids(&program_events(&vector.file_events()));
@@ -522,7 +390,7 @@ fn lines_that_are_no_events_are_kept_and_harm_nothing() {
     .expect("written");
     let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     fs::set_permissions(&script, executable).expect("executable");
-    let mut vector = Vector::start(&fixture, script.to_str(), &["file"], &[]);
+    let mut vector = Agent::vector(&fixture, script.to_str(), &["file"], &[]);
     vector.wait_for("a poll", |vector| {
         vector.file_events().iter().any(|event| event["event"] == "site_summary")
     });
@@ -574,15 +442,13 @@ fn butler_sos_queries_of_influxdb_answer_the_same_numbers() {
         .expect("curl runs");
     assert!(created.success());
     let endpoint = format!("http://127.0.0.1:{port}");
-    let mut vector = Vector::start(
+    let mut vector = Agent::vector(
         &fixture,
         None,
         &["influxdb-v1", "file"],
         &[("http://localhost:8086", &endpoint)],
     );
-    vector.wait_for("two polls", |vector| {
-        vector.file_events().iter().filter(|event| event["event"] == "site_summary").count() >= 2
-    });
+    vector.wait_for("two polls", |vector| vector.polls() >= 2);
     vector.stop();
     let answer = query("SELECT session_count FROM user_session_summary WHERE user_session_virtual_proxy='/sales' GROUP BY server_name")
         .expect("an answer");
@@ -614,7 +480,7 @@ fn prometheus_sees_no_false_and_no_old_count() {
     let fixture = Fixture::new(&[("sense1", &["/"])], "");
     fixture.site.set_sessions("sense1", "/", &sessions(4));
     let (exporter, port) = (free_port(), free_port());
-    let vector = Vector::start(
+    let vector = Agent::vector(
         &fixture,
         None,
         &["prometheus", "file"],
@@ -651,14 +517,10 @@ fn prometheus_sees_no_false_and_no_old_count() {
     fixture.site.restart("sense1");
     wait_until("the count again", || value("qlik_sessions_sessions").filter(|count| count == "4"));
     // The program hangs: nothing is polled any more, and Vector does not know.
-    let stopped = Command::new("pkill")
-        .args(["-STOP", "-P", &vector.child.id().to_string()])
-        .status()
-        .expect("pkill runs");
-    assert!(stopped.success());
+    assert!(vector.signal_children("STOP"));
     wait_until("no old count", || value("qlik_sessions_sessions").is_none().then_some(()));
     wait_until("no old up", || value("qlik_sessions_up").is_none().then_some(()));
-    let _ = Command::new("pkill").args(["-KILL", "-P", &vector.child.id().to_string()]).status();
+    vector.signal_children("KILL");
 }
 
 fn mqtt_messages_come_at_butler_sos_topics() {
@@ -676,10 +538,8 @@ fn mqtt_messages_come_at_butler_sos_topics() {
     let _subscriber = Backend::start(subscriber, &received);
     thread::sleep(Duration::from_millis(300));
     let edits = [("port: 1883", &*format!("port: {port}"))];
-    let mut vector = Vector::start(&fixture, None, &["mqtt", "file"], &edits);
-    vector.wait_for("two polls", |vector| {
-        vector.file_events().iter().filter(|event| event["event"] == "site_summary").count() >= 2
-    });
+    let mut vector = Agent::vector(&fixture, None, &["mqtt", "file"], &edits);
+    vector.wait_for("two polls", |vector| vector.polls() >= 2);
     vector.stop();
     let events = vector.file_events();
     let told = ids(&program_events(&events));
