@@ -1,8 +1,6 @@
 //! The command line.
 
-use std::path::PathBuf;
-#[cfg(feature = "demo")]
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -124,6 +122,16 @@ pub struct WhoArgs {
     /// How the sessions are printed
     #[arg(long, value_enum, default_value_t)]
     pub output: WhoOutput,
+    /// Look at every pollingInterval until nobody is connected any more
+    ///
+    /// Exit code 0 only when every target answered and had no session; sessions of
+    /// excluded users are not waited for. 1 when interrupted, 78 when nothing is
+    /// selected or extraction is switched off.
+    #[arg(long)]
+    pub until_empty: bool,
+    /// Give up waiting after this time, with exit code 1 [default: never]
+    #[arg(long, value_name = "TIME", requires = "until_empty", value_parser = at_least_a_second)]
+    pub max_wait: Option<Duration>,
 }
 
 /// How `who` prints.
@@ -211,20 +219,19 @@ pub struct TransformArgs {
 #[derive(Args, Debug)]
 pub struct DemoArgs {
     /// Time between polls, and between people's comings and goings
-    #[arg(long, default_value = "2s", value_parser = interval)]
+    #[arg(long, default_value = "2s", value_parser = at_least_a_second)]
     pub interval: Duration,
     /// Break the virtual proxy /sales of sense1 in this way
     #[arg(long, value_name = "KIND")]
     pub fault: Option<crate::site::Fault>,
 }
 
-#[cfg(feature = "demo")]
-fn interval(text: &str) -> Result<Duration, String> {
-    let interval = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    if interval < Duration::from_secs(1) {
+fn at_least_a_second(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if time < Duration::from_secs(1) {
         return Err("at least 1s".to_owned());
     }
-    Ok(interval)
+    Ok(time)
 }
 
 /// Arguments of `report`.

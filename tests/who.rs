@@ -2,9 +2,11 @@
 
 mod support;
 
+use std::collections::HashSet;
+
 use qlik_sessions::site::{Fault, SimulatedSession};
 use serde_json::Value;
-use support::{Finished, Fixture};
+use support::{Finished, Fixture, Running, named_sessions};
 
 fn fixture() -> Fixture {
     let fixture = Fixture::new(&[("sense1", &["/", "/sales"]), ("sense2", &["/"])], "");
@@ -101,4 +103,151 @@ fn a_name_cannot_steer_the_terminal() {
     );
     let run = who(&fixture, &[]);
     assert!(!run.stdout.contains('\u{1b}'));
+}
+
+#[test]
+fn one_person_in_two_spellings_is_one_row() {
+    let fixture = fixture();
+    let session = |id, directory, user| SimulatedSession::new(id, directory, user);
+    fixture.site.set_sessions(
+        "sense1",
+        "/",
+        &[session("a", "LAB", "goran"), session("b", "lab", "Goran"), session("c", "LAB", "åsa")],
+    );
+    fixture.site.set_sessions("sense2", "/", &[session("d", "Lab", "A\u{30a}sa")]);
+    let run = who(&fixture, &[]);
+    let rows: Vec<Vec<&str>> =
+        run.stdout.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[1], ["LAB\\goran", "sense1", "/", "2"], "{}", run.stdout);
+    assert_eq!(rows[2], ["LAB\\åsa", "sense1", "/", "1"], "{}", run.stdout);
+    assert_eq!(rows[3], ["LAB\\åsa", "sense2", "/", "1"], "{}", run.stdout);
+    assert!(run.stdout.ends_with("5 sessions of 3 distinct users on 3 virtual proxies\n"));
+}
+
+fn waiting(fixture: &Fixture, arguments: &[&str]) -> Running {
+    let mut command = fixture.command("who");
+    command.arg("--until-empty").args(arguments);
+    Running::start(command)
+}
+
+/// Reads looks, which come as JSON, until one has so many sessions and failed targets.
+fn look_until(run: &mut Running, sessions: u64, failed: u64) {
+    loop {
+        let look = run.next().expect("it still waits");
+        if look["session_count"] == sessions && look["targets_failed"] == failed {
+            return;
+        }
+    }
+}
+
+#[test]
+fn until_empty_waits_for_every_session_and_every_node() {
+    let fixture =
+        Fixture::new(&[("sense1", &["/"]), ("sense2", &["/", "/hr"])], "    timeout: 900");
+    let connected = |server, ids: &[&str]| {
+        fixture.site.set_sessions(server, "/", &named_sessions(ids));
+    };
+    connected("sense1", &["s1", "s2"]);
+    connected("sense2", &["s3"]);
+    let mut run = waiting(&fixture, &["--output", "json"]);
+    look_until(&mut run, 3, 0);
+    connected("sense1", &["s2"]);
+    look_until(&mut run, 2, 0);
+    connected("sense1", &[]);
+    look_until(&mut run, 1, 0);
+    // Nobody is seen any more, but one node does not answer.
+    fixture.site.set_fault("sense2", "/", Some(Fault::NoAnswer));
+    look_until(&mut run, 0, 1);
+    look_until(&mut run, 0, 1);
+    fixture.site.set_fault("sense2", "/", Some(Fault::LoginPage));
+    look_until(&mut run, 0, 1);
+    fixture.site.set_fault("sense2", "/", None);
+    look_until(&mut run, 1, 0);
+    connected("sense2", &[]);
+    look_until(&mut run, 0, 0);
+    assert_eq!(run.next(), None, "that was the last look");
+    assert_eq!(run.wait().0, Some(0));
+    let connections: HashSet<u64> =
+        fixture.site.requests().iter().map(|request| request.connection).collect();
+    assert!(connections.len() < 8, "connections are kept from look to look: {connections:?}");
+}
+
+#[test]
+fn until_empty_says_who_is_left_and_does_not_wait_for_excluded_users() {
+    let fixture = fixture();
+    fixture.edit("excludeUser: null", "excludeUser: [{directory: LAB, userId: goran}]");
+    fixture.edit("sessionSource:\n", "sessionSource:\n    excludedUsersCount: true\n");
+    let mut run = waiting(&fixture, &["--server", "sense1"]);
+    let totals = run.line().expect("a look");
+    assert!(
+        totals.ends_with(
+            "left: 2 sessions of 2 distinct users on 2 virtual proxies (and 2 of excluded users)"
+        ),
+        "{totals}"
+    );
+    let mut lines: Vec<String> = Vec::new();
+    while !lines.last().is_some_and(|line| line.contains("山田太郎")) {
+        lines.push(run.line().expect("a row"));
+    }
+    assert!(lines.iter().any(|line| line.contains("LAB\\maria")), "{lines:#?}");
+    assert!(!lines.iter().any(|line| line.contains("goran")), "{lines:#?}");
+    fixture.site.set_sessions("sense1", "/", &[SimulatedSession::new("b", "lab", "GORAN")]);
+    fixture.site.set_sessions("sense1", "/sales", &[]);
+    let mut last = String::new();
+    while let Some(line) = run.line() {
+        last = line;
+    }
+    assert!(
+        last.ends_with("nobody is left on 2 virtual proxies; excluded users have 1 session"),
+        "{last}"
+    );
+    assert_eq!(run.wait().0, Some(0));
+}
+
+#[test]
+fn until_empty_gives_up_when_the_time_is_up() {
+    let fixture = fixture();
+    fixture.site.set_fault("sense2", "/", Some(Fault::NoAnswer));
+    let run = who(&fixture, &["--until-empty", "--max-wait", "2s", "--server", "sense1"]);
+    assert_eq!(run.code, Some(1));
+    assert!(run.stdout.contains("LAB\\maria"), "{}", run.stdout);
+    assert!(run.stderr.contains("the time is up (2s); left: 4 sessions"), "{}", run.stderr);
+    // Not even the first look may take longer.
+    let run = who(&fixture, &["--until-empty", "--max-wait", "1s", "--server", "sense2"]);
+    assert_eq!(run.code, Some(1));
+    assert!(run.stderr.contains("no look was complete"), "{}", run.stderr);
+}
+
+#[cfg(unix)]
+#[test]
+fn until_empty_that_is_interrupted_or_not_read_is_no_success() {
+    use std::process::Stdio;
+
+    let fixture = fixture();
+    for signal in ["INT", "TERM"] {
+        let mut run = waiting(&fixture, &[]);
+        run.line().expect("a look");
+        run.signal(signal);
+        let (code, stderr) = run.wait();
+        assert_eq!(code, Some(1), "{stderr}");
+        assert!(stderr.contains(&format!("SIG{signal}; left: 5 sessions")), "{stderr}");
+    }
+    let mut command = fixture.command("who");
+    command.arg("--until-empty").stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().expect("it starts");
+    drop(child.stdout.take());
+    assert_eq!(support::wait_for_end(&mut child), Some(1));
+}
+
+/// A script must not take these for a site where nobody is connected.
+#[test]
+fn until_empty_with_nothing_to_wait_for_is_a_wrong_configuration() {
+    let fixture = fixture();
+    let until_empty =
+        |arguments: &[&str]| who(&fixture, &[&["--until-empty"], arguments].concat()).code;
+    assert_eq!(until_empty(&["--server", "sense9"]), Some(78));
+    assert_eq!(until_empty(&["--virtual-proxy", "nowhere"]), Some(78));
+    fixture.edit("enableSessionExtract: true", "enableSessionExtract: false");
+    assert_eq!(until_empty(&[]), Some(78));
+    assert_eq!(who(&fixture, &["--max-wait", "5s"]).code, Some(2), "it waits for nothing");
 }

@@ -71,6 +71,9 @@ enum CommandError {
     Usage(String),
     #[error("{0}")]
     Failure(#[from] Failure),
+    /// A script may not take this for a site where nobody is connected.
+    #[error("{0}")]
+    NothingSelected(String),
 }
 
 /// Runs a command.
@@ -97,7 +100,9 @@ pub fn run(cli: Cli) -> Exit {
         Err(error) => {
             tracing::error!("{error}");
             match error {
-                CommandError::Config(_) | CommandError::Start(_) => Exit::Config,
+                CommandError::Config(_)
+                | CommandError::Start(_)
+                | CommandError::NothingSelected(_) => Exit::Config,
                 CommandError::Usage(_) => Exit::Usage,
                 _ => Exit::Failed,
             }

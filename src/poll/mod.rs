@@ -19,7 +19,7 @@ use tokio::time::Instant;
 pub use schedule::{Schedule, Tick, last_multiple};
 pub use servers::client_settings;
 pub use shared::{SHARED_SESSIONS_HINT, SharedSessions};
-pub use survey::{Surveyed, survey};
+pub use survey::{Survey, Surveyed};
 
 use servers::Servers;
 use target::{PolledTarget, TargetResult};

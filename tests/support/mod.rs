@@ -200,13 +200,18 @@ impl Running {
         self.child.id()
     }
 
+    /// The next line; none when stdout is closed.
+    pub fn line(&mut self) -> Option<String> {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => Some(line),
+            Err(mpsc::RecvTimeoutError::Disconnected) => None,
+            Err(mpsc::RecvTimeoutError::Timeout) => panic!("no line within {PATIENCE:?}"),
+        }
+    }
+
     /// The next event; none when stdout is closed.
     pub fn next(&mut self) -> Option<Value> {
-        let line = match self.lines.recv_timeout(PATIENCE) {
-            Ok(line) => line,
-            Err(mpsc::RecvTimeoutError::Disconnected) => return None,
-            Err(mpsc::RecvTimeoutError::Timeout) => panic!("no event within {PATIENCE:?}"),
-        };
+        let line = self.line()?;
         let event: Value = serde_json::from_str(&line)
             .unwrap_or_else(|error| panic!("{error} in the line {line}"));
         self.seen.push(event.clone());

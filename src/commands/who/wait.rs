@@ -1,0 +1,150 @@
+//! `who --until-empty`: waits until nobody is connected, for a restart.
+
+use std::{future, time::Duration};
+
+use jiff::Timestamp;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use super::{
+    super::{CommandError, Exit, GRACE, closed, counted, runtime},
+    blocks,
+    look::Look,
+    show::{Changes, Show, csv, local_time},
+};
+use crate::{
+    cli::{WhoArgs, WhoOutput},
+    config::Config,
+    output::{Closed, Output},
+    poll::{StartError, Survey},
+    signals,
+};
+
+/// Ends with 0 only when every target answered in one look, and none had a session.
+pub fn until_empty(config: &Config, show: Show, args: &WhoArgs) -> Result<Exit, CommandError> {
+    let mut wait = Wait {
+        survey: Survey::new(config, Some(config.polling_interval)).map_err(StartError::from)?,
+        interval: config.polling_interval,
+        format: args.output,
+        show,
+        last: None,
+        shown: String::new(),
+    };
+    let runtime = runtime()?;
+    let result = runtime.block_on(async {
+        let output = Output::stdout()?;
+        let shutdown = signals::shutdown()?;
+        let end = tokio::select! {
+            emptied = wait.until_empty(&output) => emptied.map_or(End::NoReader, |()| End::Empty),
+            () = output.closed() => End::NoReader,
+            signal = shutdown => End::Interrupted(signal),
+            time = time_up(args.max_wait) => End::TimeUp(time),
+        };
+        wait.end(end, &output).await
+    });
+    runtime.shutdown_background();
+    result
+}
+
+/// Why the waiting ended.
+enum End {
+    Empty,
+    NoReader,
+    Interrupted(&'static str),
+    TimeUp(Duration),
+}
+
+async fn time_up(max_wait: Option<Duration>) -> Duration {
+    match max_wait {
+        Some(time) => {
+            sleep(time).await;
+            time
+        }
+        None => future::pending().await,
+    }
+}
+
+struct Wait {
+    survey: Survey,
+    interval: Duration,
+    format: WhoOutput,
+    show: Show,
+    last: Option<Look>,
+    /// Who was left when that was shown last.
+    shown: String,
+}
+
+impl Wait {
+    async fn until_empty(&mut self, output: &Output) -> Result<(), Closed> {
+        let mut ticks = interval(self.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            ticks.tick().await;
+            let answers = self.survey.ask().await;
+            let is_first = self.last.is_none();
+            let look = Look::new(self.last.take(), answers, Timestamp::now());
+            output.send(self.text(&look, is_first).into_bytes()).await?;
+            let is_empty = look.is_empty();
+            self.last = Some(look);
+            if is_empty {
+                return output.flushed().await;
+            }
+        }
+    }
+
+    fn text(&mut self, look: &Look, is_first: bool) -> String {
+        match self.format {
+            WhoOutput::Json => self.show.json(look, false),
+            WhoOutput::Csv => csv(look, true, is_first),
+            WhoOutput::Table => {
+                let totals = format!("{}  {}\n", local_time(look.at), self.left(look));
+                let details = self.details(look);
+                if details.is_empty() || details == self.shown {
+                    return totals;
+                }
+                self.shown.clone_from(&details);
+                format!("{totals}\n{details}\n")
+            }
+        }
+    }
+
+    /// Who is left; shown again only where it changed.
+    fn details(&self, look: &Look) -> String {
+        blocks(&[self.show.table(look, Changes::Hidden), self.show.failures(look)])
+    }
+
+    fn left(&self, look: &Look) -> String {
+        if look.is_empty() {
+            return self.show.nobody(look);
+        }
+        let failed = match look.failed().count() {
+            0 => String::new(),
+            count => format!(
+                ", and {} could not be read",
+                counted(count, "virtual proxy", "virtual proxies")
+            ),
+        };
+        format!("left: {}{failed}", self.show.totals(look))
+    }
+
+    async fn end(&self, end: End, output: &Output) -> Result<Exit, CommandError> {
+        let why = match end {
+            End::Empty => return Ok(Exit::Done),
+            End::NoReader => {
+                closed(output)?;
+                "nobody reads stdout any more".to_owned()
+            }
+            End::Interrupted(signal) => signal.to_owned(),
+            End::TimeUp(time) => {
+                format!("the time is up ({})", humantime::format_duration(time))
+            }
+        };
+        let left = match &self.last {
+            Some(look) => self.left(look),
+            None => "no look was complete".to_owned(),
+        };
+        tracing::error!("{why}; {left}");
+        // What is shown may still reach its reader, but not for ever.
+        let _ = timeout(GRACE, output.flushed()).await;
+        Ok(Exit::Failed)
+    }
+}
