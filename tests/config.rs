@@ -716,7 +716,7 @@ fn certificates_are_looked_for_where_butler_sos_does() {
     };
     // From the working directory, where nothing is beside the configuration.
     fs::create_dir_all(here.path().join("config/certificate")).expect("a folder");
-    let from_here = here.path().join("config/certificate/client.pem");
+    let from_here = here.path().join("config").join("certificate").join("client.pem");
     fs::write(&from_here, "nothing").expect("written");
     let text = SMALLEST.replace("client.pem", "config/certificate/client.pem");
     let told = run_here(&text).stdout;

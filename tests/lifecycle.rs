@@ -174,7 +174,8 @@ fn a_second_program_on_the_same_state_file_refuses() {
     assert_eq!(fixture.once().code, Some(0));
 }
 
-/// It is the state file itself that is locked, also when it is written anew.
+/// On Unix it is the state file itself that is locked, also when it is written anew;
+/// on Windows nobody can delete the file beside it.
 #[test]
 fn a_deleted_lock_file_lets_no_second_program_in() {
     let fixture = Fixture::new(&[("sense1", &["/"])], STATE);
@@ -184,7 +185,8 @@ fn a_deleted_lock_file_lets_no_second_program_in() {
     for entry in fs::read_dir(fixture.folder.path()).expect("the folder is there") {
         let path = entry.expect("an entry").path();
         if path.to_string_lossy().ends_with(".lock") {
-            fs::remove_file(path).expect("removed");
+            // Windows refuses.
+            let _ = fs::remove_file(path);
         }
     }
     assert_eq!(fixture.once().code, Some(78));

@@ -33,12 +33,15 @@ fn the_version_has_the_commit_and_its_date_where_they_are_known() {
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output();
     let mut expected = format!("qlik-sessions {}", env!("CARGO_PKG_VERSION"));
-    if let Ok(git) = git
-        && git.status.success()
-    {
-        expected.push_str(&format!(" ({})", String::from_utf8_lossy(&git.stdout).trim()));
+    let version = run(&["--version"]);
+    match git {
+        Ok(git) if git.status.success() => {
+            expected.push_str(&format!(" ({})", String::from_utf8_lossy(&git.stdout).trim()));
+            assert_eq!(version.trim_end(), expected);
+        }
+        // It may have been built where there is Git.
+        _ => assert!(version.starts_with(&expected), "{version}"),
     }
-    assert_eq!(run(&["--version"]).trim_end(), expected);
 }
 
 #[test]

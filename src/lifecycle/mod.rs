@@ -2,6 +2,7 @@
 //! answers, and the file that keeps what was seen across restarts.
 
 mod known;
+mod lock;
 mod state;
 
 pub use known::{Changes, Ended, Known, KnownSession, Seen};

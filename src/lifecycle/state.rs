@@ -1,9 +1,8 @@
 //! The state file: what was seen, kept across restarts and between `once` runs.
 //!
 //! It is written to a second file that then takes its place, so that a crash
-//! leaves the old or the new one and never half of one. The file itself is
-//! locked, and its successor before it takes its place, so that a second program
-//! is kept away whatever is deleted beside it.
+//! leaves the old or the new one and never half of one. A [`Lock`] keeps a second
+//! program away.
 //!
 //! A poll that found changes is saved twice: with the lines that report them
 //! before they are sent, and without when they are out. A crash in between
@@ -12,21 +11,21 @@
 
 use std::{
     borrow::Cow,
-    cell::RefCell,
     collections::{HashMap, HashSet},
     ffi::OsString,
-    fs::{self, File, TryLockError},
-    io::{self, BufWriter, Read, Seek, Write},
+    fs::{self, File},
+    io::{self, BufWriter, Seek, Write},
     path::{Path, PathBuf},
-    thread,
-    time::Duration,
 };
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Known, KnownSession, Seen};
-use crate::{json, snapshot::SESSION_KEY_BYTES, target::Target};
+use super::{
+    Known, KnownSession, Seen,
+    lock::{self, Lock, patiently},
+};
+use crate::{files, json, snapshot::SESSION_KEY_BYTES, target::Target};
 
 const FORMAT: &str = "qlik-sessions state";
 const VERSION: u32 = 2;
@@ -129,8 +128,8 @@ pub struct StateFile {
     path: PathBuf,
     /// How the users in it are named ([`crate::snapshot::Names::scheme`]).
     user_ids: String,
-    /// The file at `path`, locked as long as the program runs.
-    locked: RefCell<File>,
+    /// Held as long as the program runs.
+    lock: Lock,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -186,15 +185,16 @@ impl StateFile {
     /// # Errors
     /// Where another program uses it, or the operating system refuses.
     pub fn open(path: &Path, user_ids: String) -> Result<(Self, Saved), StateError> {
-        let failed = |action| move |error| StateError::Io { path: path.to_owned(), action, error };
         let is_new = !path.exists();
-        let mut file = open_locked(path)?;
-        let mut bytes = Vec::new();
-        (&mut file).take(MAX_STATE_BYTES + 1).read_to_end(&mut bytes).map_err(failed("read"))?;
-        if bytes.len() as u64 > MAX_STATE_BYTES {
-            let error = io::Error::from(io::ErrorKind::FileTooLarge);
-            return Err(failed("read")(error));
-        }
+        let lock = Lock::take(path)
+            .map_err(refused(path, "opened"))?
+            .ok_or_else(|| StateError::InUse(path.to_owned()))?;
+        let bytes = patiently(|| {
+            // It is written at every poll: better to know now whether it can be.
+            lock::options().open(path)?;
+            files::read(path, MAX_STATE_BYTES)
+        })
+        .map_err(refused(path, "opened"))?;
         let saved = match decode(&bytes) {
             _ if is_new => Saved::default(),
             Ok((named, saved)) if named == user_ids => saved,
@@ -207,7 +207,7 @@ impl StateFile {
             }
             Err(why) => {
                 let aside = beside(path, &format!(".kept-{}", Timestamp::now().as_millisecond()));
-                fs::write(&aside, &bytes).map_err(failed("kept aside"))?;
+                fs::write(&aside, &bytes).map_err(refused(path, "kept aside"))?;
                 tracing::warn!(
                     "the state file {} {why}; it is kept as {}, and this poll is the new baseline",
                     path.display(),
@@ -216,13 +216,8 @@ impl StateFile {
                 Saved::default()
             }
         };
-        let state = Self { path: path.to_owned(), user_ids, locked: RefCell::new(file) };
+        let state = Self { path: path.to_owned(), user_ids, lock };
         Ok((state, saved))
-    }
-
-    fn error(&self, action: &'static str) -> impl FnOnce(io::Error) -> StateError {
-        let path = self.path.clone();
-        move |error| StateError::Io { path, action, error }
     }
 
     /// Saves what is known of every target and of the site.
@@ -251,12 +246,22 @@ impl StateFile {
             last_keyframe: site.last_keyframe.map(Timestamp::as_millisecond),
             targets,
         };
-        let file = write_durably(&temporary, &document).map_err(self.error("written"))?;
-        patiently(|| fs::rename(&temporary, &self.path)).map_err(self.error("replaced"))?;
-        // Only now the old file, and with it its lock, is let go.
-        self.locked.replace(file);
-        sync_folder(&self.path);
-        Ok(())
+        let file =
+            self.write_durably(&temporary, &document).map_err(refused(&self.path, "written"))?;
+        self.lock.replace(file, &temporary, &self.path).map_err(refused(&self.path, "replaced"))
+    }
+
+    fn write_durably(&self, path: &Path, document: &Document<'_>) -> io::Result<File> {
+        let file = patiently(|| lock::options().open(path))?;
+        self.lock.cover(&file)?;
+        file.set_len(0)?;
+        let mut writer = BufWriter::new(file);
+        writer.rewind()?;
+        serde_json::to_writer(&mut writer, document)?;
+        writer.write_all(b"\n")?;
+        let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.sync_all()?;
+        Ok(file)
     }
 }
 
@@ -365,98 +370,17 @@ fn from_hexadecimal(text: &str) -> Option<[u8; SESSION_KEY_BYTES]> {
     Some(key)
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+/// A name beside another: that of the file, and more.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     PathBuf::from(name)
 }
 
-/// Opens the file, which is made where there is none, and locks it.
-fn open_locked(path: &Path) -> Result<File, StateError> {
-    let failed = |action| move |error| StateError::Io { path: path.to_owned(), action, error };
-    let file = patiently(|| options().truncate(false).open(path)).map_err(failed("opened"))?;
-    lock(&file, path)?;
-    // The other program may have put a new file in its place meanwhile.
-    match is_still_at(&file, path) {
-        true => Ok(file),
-        false => Err(StateError::InUse(path.to_owned())),
+fn refused(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> StateError {
+    let path = path.to_owned();
+    move |error| {
+        let error = lock::refusal(&path, error);
+        StateError::Io { path, action, error }
     }
-}
-
-fn lock(file: &File, path: &Path) -> Result<(), StateError> {
-    file.try_lock().map_err(|error| match error {
-        TryLockError::WouldBlock => StateError::InUse(path.to_owned()),
-        TryLockError::Error(error) => {
-            StateError::Io { path: path.to_owned(), action: "locked", error }
-        }
-    })
-}
-
-#[cfg(unix)]
-fn is_still_at(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-
-    let place = |metadata: io::Result<fs::Metadata>| metadata.map(|it| (it.dev(), it.ino())).ok();
-    place(file.metadata()) == place(fs::metadata(path))
-}
-
-/// Windows lets nobody replace a file that this program has not let go.
-#[cfg(not(unix))]
-fn is_still_at(_file: &File, _path: &Path) -> bool {
-    true
-}
-
-/// Session ids and user names are nobody else's business: on Unix the file is
-/// readable by its owner alone.
-fn options() -> fs::OpenOptions {
-    let mut options = File::options();
-    options.create(true).read(true).write(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
-}
-
-fn write_durably(path: &Path, document: &Document<'_>) -> io::Result<File> {
-    let file = patiently(|| options().truncate(false).open(path))?;
-    file.try_lock().map_err(io::Error::from)?;
-    file.set_len(0)?;
-    let mut writer = BufWriter::new(file);
-    writer.rewind()?;
-    serde_json::to_writer(&mut writer, document)?;
-    writer.write_all(b"\n")?;
-    let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
-    file.sync_all()?;
-    Ok(file)
-}
-
-/// Tries again for half a second what Windows refuses as long as another program
-/// (a virus scanner, a backup) has the file open.
-fn patiently<T>(mut action: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    const ACCESS_DENIED: i32 = 5;
-    const SHARING_VIOLATION: i32 = 32;
-    const PAUSE: Duration = Duration::from_millis(50);
-    let mut pauses = if cfg!(windows) { 10 } else { 0 };
-    loop {
-        match action() {
-            Err(error)
-                if pauses > 0
-                    && matches!(error.raw_os_error(), Some(ACCESS_DENIED | SHARING_VIOLATION)) =>
-            {
-                pauses -= 1;
-                thread::sleep(PAUSE);
-            }
-            result => return result,
-        }
-    }
-}
-
-/// Makes the rename itself durable, where folders can be synced.
-fn sync_folder(path: &Path) {
-    #[cfg(unix)]
-    if let Some(folder) = path.parent() {
-        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        let _ = File::open(folder).and_then(|folder| folder.sync_all());
-    }
-    #[cfg(not(unix))]
-    let _ = path;
 }

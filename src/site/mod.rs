@@ -374,10 +374,9 @@ impl Site {
           environment: demo
         userSessions:
           enable: true
-          host: \"localhost:{}\"
+          host: \"{address}\"
           virtualProxies:
-",
-                address.port()
+"
             ));
             for prefix in node.virtual_proxies.keys() {
                 text.push_str(&format!("            - virtualProxy: \"{prefix}\"\n"));

@@ -559,9 +559,9 @@ fn mqtt_messages_come_at_butler_sos_topics() {
     assert_eq!(ids(&payloads), told);
     let summary = messages
         .iter()
-        .find(|(topic, _)| topic == "butler-sos/localhost/usersession/sales")
+        .find(|(topic, _)| topic == "butler-sos/127.0.0.1/usersession/sales")
         .expect("Butler SOS's topic");
     assert_eq!(summary.1["session_count"], 2_000);
-    assert!(messages.iter().any(|(topic, _)| topic == "butler-sos/localhost/usersession/"));
+    assert!(messages.iter().any(|(topic, _)| topic == "butler-sos/127.0.0.1/usersession/"));
     assert!(messages.iter().any(|(topic, _)| topic == "butler-sos/qlik-sessions/session"));
 }

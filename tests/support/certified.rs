@@ -16,9 +16,7 @@ pub fn site(shape: &Shape, host: &str, session_source: &str) -> Fixture {
         .write_config_with(folder.path(), Duration::from_secs(1), session_source)
         .expect("written");
     let fixture = Fixture { site, folder, config };
-    if host != "localhost" {
-        fixture.edit("\"localhost:", &format!("\"{host}:"));
-    }
+    fixture.edit("\"127.0.0.1:", &format!("\"{host}:"));
     fixture
 }
 
