@@ -4,7 +4,7 @@
 //!
 //! | module | does |
 //! |---|---|
-//! | [`config`] | reads a Butler SOS file into typed settings, with every problem told at once |
+//! | [`config`] | reads a Butler SOS file into typed settings, with every problem reported at once |
 //! | [`target`] | what is polled: one virtual proxy on one server |
 //! | [`proxy`] | asks one target for its sessions; an answer or a [`proxy::Failure`] |
 //! | [`repository`] | asks the repository service which virtual proxies there are |

@@ -1,6 +1,6 @@
-//! How the program is told to end: SIGTERM and SIGINT, on Windows Ctrl-C,
+//! How the program is asked to end: SIGTERM and SIGINT, on Windows Ctrl-C,
 //! Ctrl-Break, and the closing of the console and shutdown. Not log-off: a program
-//! that a service started is told of it whoever logs off, and has to go on. Without
+//! that a service started gets it whoever logs off, and has to go on. Without
 //! a handler here, Windows' own decides, which does go on there.
 
 use std::io;

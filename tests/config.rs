@@ -231,7 +231,7 @@ Butler-SOS:
       - host: sense4.company.com
         userSessions: {enable: true, host: "sense4:4243", virtualProxies: [{virtualProxy: /}]}
 "#;
-    let told = problems(text);
+    let reported = problems(text);
     for part in [
         "line 6: Butler-SOS.userSessions.pollingInterval: expected a whole number of milliseconds from 1000 to 86400000, found 12",
         "Butler-SOS.userSessions.excludeUser[0].userId: is missing",
@@ -245,12 +245,12 @@ Butler-SOS:
         "servers[2].userSessions.host: is missing",
         "Butler-SOS.cert.clientCertCA: is missing",
     ] {
-        assert!(told.contains(part), "{part:?} is not in:\n{told}");
+        assert!(reported.contains(part), "{part:?} is not in:\n{reported}");
     }
     assert_eq!(
-        told.matches("clientCertCA").count(),
+        reported.matches("clientCertCA").count(),
         1,
-        "once, though two servers need it:\n{told}"
+        "once, though two servers need it:\n{reported}"
     );
     let (_folder, path) = written(text);
     let run = once(&path);
@@ -290,7 +290,7 @@ fn check_tells_warnings_from_problems() {
     assert!(run.stdout.contains("1 problem, 1 warning"), "{}", run.stdout);
 }
 
-/// What is passed over could be what keeps names from going out.
+/// A setting that is ignored could be the one that hides the names.
 #[test]
 fn misplaced_and_misspelt_privacy_is_refused() {
     let at_root = |line: &str| format!("{line}\n{}", SMALLEST.trim_start());
@@ -338,10 +338,10 @@ fn misplaced_and_misspelt_privacy_is_refused() {
         (with_options("{rejectUnauthorized: true}"), 5, "belongs into Butler-SOS.serversToMonitor"),
         (with_options("{userids: omit}"), 5, "did you mean `userIds`?"),
     ] {
-        let told = problems(text.trim_start_matches('\n'));
+        let reported = problems(text.trim_start_matches('\n'));
         let line = if text.starts_with('\n') { line - 1 } else { line };
-        assert!(told.contains(message), "{message}: {told}");
-        assert!(told.contains(&format!("line {line}: ")), "{line}: {told}");
+        assert!(reported.contains(message), "{message}: {reported}");
+        assert!(reported.contains(&format!("line {line}: ")), "{line}: {reported}");
     }
 }
 
@@ -371,15 +371,15 @@ fn other_keys_in_the_wrong_place_are_warned_of() {
             "did you mean `enable`?",
         ),
     ] {
-        let told = warnings(&text);
-        assert_eq!(told.len(), 1, "{told:?}");
-        assert!(told[0].contains(message), "{told:?}");
+        let reported = warnings(&text);
+        assert_eq!(reported.len(), 1, "{reported:?}");
+        assert!(reported[0].contains(message), "{reported:?}");
     }
     assert!(
         warnings(&format!("{SMALLEST}  userEvents: {{}}\n  serverVersions: {{}}\n")).is_empty()
     );
-    let told = problems(&SMALLEST.replace("Butler-SOS:", "butler-sos:"));
-    assert!(told.contains("did you mean `Butler-SOS`?"), "{told}");
+    let reported = problems(&SMALLEST.replace("Butler-SOS:", "butler-sos:"));
+    assert!(reported.contains("did you mean `Butler-SOS`?"), "{reported}");
 }
 
 #[test]
@@ -528,8 +528,8 @@ fn attributes_are_none_all_or_chosen() {
         ("{attributes: group}", "expected true, false or a list of attribute names"),
         ("{attributes: [null]}", "attributes[0]: is missing"),
     ] {
-        let told = problems(&with_options(options));
-        assert!(told.contains(message), "{options}: {told}");
+        let reported = problems(&with_options(options));
+        assert!(reported.contains(message), "{options}: {reported}");
     }
     assert!(AttributeChoice::Keys(vec!["group".to_owned()]).includes("group"));
     assert!(!AttributeChoice::Keys(vec!["group".to_owned()]).includes("email"));
@@ -558,12 +558,12 @@ fn items_of_the_wrong_form_are_refused() {
     ] {
         let text =
             SMALLEST.replace("{virtualProxy: /}", &format!("{{virtualProxy: /hdr}}, {item}"));
-        let told = problems(&text);
+        let reported = problems(&text);
         assert!(
-            told.contains("line 8: ")
-                && told
+            reported.contains("line 8: ")
+                && reported
                     .contains("virtualProxies[1]: expected an item such as {virtualProxy: /sales}"),
-            "{item}: {told}"
+            "{item}: {reported}"
         );
     }
     for nothing in ["{virtualProxy: }", "{virtualProxy: null}", "{virtualProxy: ''}"] {
@@ -571,19 +571,19 @@ fn items_of_the_wrong_form_are_refused() {
         assert_eq!(config.targets[0].virtual_proxy.as_str(), "/", "{nothing}");
     }
     for server in ["sense2:4747", "7", "{sense2: }", "[a]"] {
-        let told = problems(&format!("{SMALLEST}      - {server}\n"));
+        let reported = problems(&format!("{SMALLEST}      - {server}\n"));
         assert!(
-            told.contains("line 9: Butler-SOS.serversToMonitor.servers[1]: expected a server"),
-            "{told}"
+            reported.contains("line 9: Butler-SOS.serversToMonitor.servers[1]: expected a server"),
+            "{reported}"
         );
     }
     for user in ["LAB\\testuser1", "{userid: x}", "5"] {
-        let told =
+        let reported =
             problems(&SMALLEST.replace("30000}", &format!("30000, excludeUser: [{user}]}}")));
-        assert!(told.contains("line 4: ") && told.contains("excludeUser[0]"), "{told}");
+        assert!(reported.contains("line 4: ") && reported.contains("excludeUser[0]"), "{reported}");
     }
-    let told = problems(&with_options("{servers: {sense1.company.com: false}}"));
-    assert!(told.contains("expected a section with keys, found false"), "{told}");
+    let reported = problems(&with_options("{servers: {sense1.company.com: false}}"));
+    assert!(reported.contains("expected a section with keys, found false"), "{reported}");
 }
 
 #[test]
@@ -651,8 +651,8 @@ fn hosts_that_cannot_be_are_refused() {
         ("10.0.0.256", "neither a name nor a whole IP address"),
     ] {
         for key in ["host: sense1.company.com", "host: \"sense1.company.com:4243\""] {
-            let told = problems(&SMALLEST.replace(key, &format!("host: '{host}'")));
-            assert!(told.contains(message), "{host}: {told}");
+            let reported = problems(&SMALLEST.replace(key, &format!("host: '{host}'")));
+            assert!(reported.contains(message), "{host}: {reported}");
         }
     }
 }
@@ -666,12 +666,12 @@ fn scheme_and_path_are_taken_off_with_a_warning() {
     let server = &config.targets[0].server;
     assert_eq!((server.host.as_str(), server.proxy.port), ("Sense1.company.com", 4243));
     assert_eq!(server.proxy.host, "sense1.company.com");
-    let told = warnings(&text);
+    let reported = warnings(&text);
     assert!(
-        told[0].contains("line 7: ") && told[0].contains("without `https://` and `/hub`"),
-        "{told:?}"
+        reported[0].contains("line 7: ") && reported[0].contains("without `https://` and `/hub`"),
+        "{reported:?}"
     );
-    assert!(told[1].contains("line 8: ") && told[1].contains("and `/x`"), "{told:?}");
+    assert!(reported[1].contains("line 8: ") && reported[1].contains("and `/x`"), "{reported:?}");
 }
 
 #[test]
@@ -696,9 +696,9 @@ fn likely_mistakes_are_warned_of() {
         ),
         (tagged("{group: a}"), "the tag `place` of serverTagsDefinition is missing"),
     ] {
-        let told = warnings(&text);
-        assert_eq!(told.len(), 1, "{told:?}");
-        assert!(told[0].contains(message), "{told:?}");
+        let reported = warnings(&text);
+        assert_eq!(reported.len(), 1, "{reported:?}");
+        assert!(reported[0].contains(message), "{reported:?}");
     }
     assert!(warnings(&tagged("{group: a, place: b}")).is_empty());
     assert!(warnings(&SMALLEST.replace("Proxy: /}", "Proxy: /github}")).is_empty());
@@ -719,23 +719,25 @@ fn certificates_are_looked_for_where_butler_sos_does() {
     let from_here = here.path().join("config").join("certificate").join("client.pem");
     fs::write(&from_here, "nothing").expect("written");
     let text = SMALLEST.replace("client.pem", "config/certificate/client.pem");
-    let told = run_here(&text).stdout;
-    assert!(told.contains(&format!("Certificates {}", from_here.display())), "{told}");
+    let reported = run_here(&text).stdout;
+    assert!(reported.contains(&format!("Certificates {}", from_here.display())), "{reported}");
     // Beside the configuration first.
     let beside = folder.path().join("config/certificate/client.pem");
     fs::create_dir_all(folder.path().join("config/certificate")).expect("a folder");
     fs::write(&beside, "nothing").expect("written");
-    let told = run_here(&text).stdout;
-    assert!(told.contains(&format!("Certificates {}", beside.display())), "{told}");
+    let reported = run_here(&text).stdout;
+    assert!(reported.contains(&format!("Certificates {}", beside.display())), "{reported}");
     // The path of Butler SOS's container.
     fs::create_dir_all(folder.path().join("certificate")).expect("a folder");
     fs::write(folder.path().join("certificate/client.pem"), "nothing").expect("written");
-    let told = run_here(&SMALLEST.replace("client.pem", "/nodeapp/config/certificate/client.pem"));
-    assert_eq!(told.code, Some(78));
+    let reported =
+        run_here(&SMALLEST.replace("client.pem", "/nodeapp/config/certificate/client.pem"));
+    assert_eq!(reported.code, Some(78));
     assert!(
-        told.stdout.contains("line 3: ") && told.stdout.contains("write certificate/client.pem"),
+        reported.stdout.contains("line 3: ")
+            && reported.stdout.contains("write certificate/client.pem"),
         "{}",
-        told.stdout
+        reported.stdout
     );
 }
 
@@ -743,10 +745,11 @@ fn certificates_are_looked_for_where_butler_sos_does() {
 fn a_summary_must_fit_its_line() {
     let tags = format!("- serverTags: {{place: {}}}\n        host:", "x".repeat(4_000));
     let text = with_options("{maxLineBytes: 4096}").replace("- host:", &tags);
-    let told = problems(&text);
+    let reported = problems(&text);
     assert!(
-        told.contains("line 5: ") && told.contains("4096 bytes cannot hold a session_summary"),
-        "{told}"
+        reported.contains("line 5: ")
+            && reported.contains("4096 bytes cannot hold a session_summary"),
+        "{reported}"
     );
     assert_eq!(parse(&text.replace("4096", "8192")).targets.len(), 1);
 }
@@ -764,8 +767,8 @@ fn the_key_of_the_pseudonyms_may_come_from_any_editor() {
         assert_eq!(config.options.user_ids, UserIds::Pseudonym(Secret::new(key)));
         let mut command = program();
         command.env("QLIK_SESSIONS_PSEUDONYM_KEY", "").arg("once").arg("-c").arg(&path);
-        let told = Finished::of(command).stderr;
-        assert!(!told.contains("pseudonym"), "an empty variable counts as not set: {told}");
+        let reported = Finished::of(command).stderr;
+        assert!(!reported.contains("pseudonym"), "an empty variable counts as not set: {reported}");
     }
 }
 
@@ -781,7 +784,7 @@ fn the_corpus_is_judged_as_it_says() {
             String::from_utf8_lossy(bytes.split(|byte| *byte == b'\n').next().unwrap_or_default())
                 .into_owned();
         let expected = first.trim_start_matches("# ").trim_end();
-        let told: Vec<String> = match Config::load(&path) {
+        let reported: Vec<String> = match Config::load(&path) {
             Ok(config) if config.warnings.is_empty() => vec!["taken".to_owned()],
             Ok(config) => {
                 config.warnings.iter().map(|problem| format!("warning in {problem}")).collect()
@@ -791,8 +794,8 @@ fn the_corpus_is_judged_as_it_says() {
             }
         };
         let (place, part) = expected.split_once(": ").unwrap_or((expected, ""));
-        if told.len() != 1 || !told[0].starts_with(place) || !told[0].contains(part) {
-            wrong.push(format!("{}: expected {expected:?}, found {told:#?}", path.display()));
+        if reported.len() != 1 || !reported[0].starts_with(place) || !reported[0].contains(part) {
+            wrong.push(format!("{}: expected {expected:?}, found {reported:#?}", path.display()));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -99,13 +99,13 @@ fn a_reader_that_stalls_gets_every_line_in_order() {
         "while the queue is full polling pauses, and that is counted: {summaries:#?}"
     );
     for summary in &summaries {
-        let told = events
+        let written = events
             .iter()
             .filter(|event| {
                 event["event"] == "session" && event["timestamp"] == summary["timestamp"]
             })
             .count();
-        assert_eq!(told, 9_000, "nothing that was made is dropped");
+        assert_eq!(written, 9_000, "nothing that was made is dropped");
     }
 }
 
@@ -125,7 +125,7 @@ fn a_reader_that_never_reads_does_not_keep_it_for_ever() {
     }
 }
 
-/// The grace is for a program that was told to end, not for a slow reader.
+/// The grace is for a program that was asked to end, not for a slow reader.
 #[test]
 fn once_waits_for_a_slow_reader() {
     let fixture = Fixture::new(&[("sense1", &["/"])], "");
@@ -207,7 +207,7 @@ fn assert_whole_lines(mut stdout: impl Read) {
     assert!(!events(&text).is_empty());
 }
 
-/// Linux alone tells it simply; elsewhere there is nothing to compare.
+/// Only Linux makes it easy to read; elsewhere there is nothing to compare.
 fn resident_megabytes(process: u32) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let kilobytes = status

@@ -78,7 +78,7 @@ fn the_state_file_joins_runs() {
     let ended = of_kind(&second, "session_ended")[0];
     assert_eq!(ended["first_seen"], first.events()[0]["timestamp"]);
     assert_eq!(ended["last_seen"], first.events()[0]["timestamp"]);
-    assert_eq!(started_and_ended(&fixture.once().events()), (vec![], vec![]), "told once");
+    assert_eq!(started_and_ended(&fixture.once().events()), (vec![], vec![]), "sent once");
     fixture.site.stop("sense1");
     assert_eq!(of_kind(&fixture.once().events(), "poll_error")[0]["consecutive_failures"], 1);
     assert_eq!(
@@ -97,14 +97,14 @@ fn events_that_are_told_again_keep_their_ids() {
     fixture.once();
     let saved = fs::read(fixture.path("state.json")).expect("the state file is there");
     fixture.site.set_sessions("sense1", "/", &named_sessions(&["s2"]));
-    let told = fixture.once().events();
+    let sent = fixture.once().events();
     // As if it had crashed before it saved.
     fs::write(fixture.path("state.json"), saved).expect("written");
     let again = fixture.once().events();
     for kind in ["session_started", "session_ended"] {
-        assert_eq!(of_kind(&told, kind).len(), 1);
+        assert_eq!(of_kind(&sent, kind).len(), 1);
         assert_eq!(
-            of_kind(&told, kind)[0]["event_id"],
+            of_kind(&sent, kind)[0]["event_id"],
             of_kind(&again, kind)[0]["event_id"],
             "{kind}"
         );
@@ -455,7 +455,7 @@ fn started_without_ended_is_who_is_on_after_hundreds_of_kills() {
     assert!(kills > 500, "{kills}");
 }
 
-/// Answers how often the program was killed.
+/// Returns how often the program was killed.
 fn rebuild_who_is_on(steps: usize) -> usize {
     let fixture = Fixture::new(
         &[("sense1", &["/", "/sales"])],
@@ -501,7 +501,7 @@ fn rebuild_who_is_on(steps: usize) -> usize {
             let index = usize::from(event["virtual_proxy"] == "/sales");
             let session = event["session_id"].as_str().unwrap_or_default().to_owned();
             let fresh = match event["event"].as_str() {
-                // Told again after a crash: the backend knows the id.
+                // Sent again after a crash: the backend knows the id.
                 Some("session_started" | "session_ended") => event_ids.insert(id),
                 _ => false,
             };

@@ -20,7 +20,10 @@ fn commands() -> Vec<String> {
     let list = help.split("Commands:\n").nth(1).expect("help lists the commands");
     list.lines()
         .take_while(|line| !line.is_empty())
-        .filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next())
+        .filter_map(|line| line.strip_prefix("  "))
+        // A long description goes on in an indented line.
+        .filter(|line| !line.starts_with(' '))
+        .filter_map(|line| line.split_whitespace().next())
         .filter(|name| *name != "help")
         .map(str::to_owned)
         .collect()

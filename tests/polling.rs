@@ -198,11 +198,11 @@ fn a_target_that_stalls_does_not_hold_the_others_events_back() {
     let mut stream = fixture.stream();
     let first = stream.next().expect("an event");
     assert_eq!(first["event"], "session_summary");
-    let told = jiff::Timestamp::now();
+    let shown = jiff::Timestamp::now();
     let started: jiff::Timestamp =
         first["timestamp"].as_str().expect("a time").parse().expect("RFC 3339");
     // The stalled one has its five seconds; the other's events are long there.
-    assert!(told.duration_since(started).as_secs_f64() < 4.0);
+    assert!(shown.duration_since(started).as_secs_f64() < 4.0);
     let poll = stream.poll();
     assert_eq!(of_kind(&poll, "poll_error")[0]["category"], "timeout");
 }
@@ -367,9 +367,9 @@ fn names_that_need_care_arrive_as_they_are() {
     let run = fixture.once();
     assert_eq!(run.stdout.lines().count(), names.len() + 2, "one line for each event");
     let events = run.events();
-    let told: Vec<&str> =
+    let shown: Vec<&str> =
         of_kind(&events, "session").iter().filter_map(|event| event["user_id"].as_str()).collect();
-    assert_eq!(told, names);
+    assert_eq!(shown, names);
     let users: HashSet<String> = names.iter().map(|name| format!("L\\AB\\{name}")).collect();
     let summary = of_kind(&events, "session_summary")[0];
     let listed: HashSet<String> = summary["users"]
@@ -455,10 +455,10 @@ fn no_line_exceeds_the_limit_and_counts_stay_right() {
     let listed = summary["users"].as_array().expect("a list").len() as u64;
     assert!(listed > 100);
     assert_eq!(summary["users_omitted"].as_u64(), Some(2_001 - listed));
-    let told = of_kind(&events, "session");
-    assert_eq!(told.len(), 2_000, "the one that cannot be told is left out");
+    let shown = of_kind(&events, "session");
+    assert_eq!(shown.len(), 2_000, "the one that cannot be shown is left out");
     assert!(
-        told.iter().any(|event| event["session_id"] == "s7"),
+        shown.iter().any(|event| event["session_id"] == "s7"),
         "a session is worth more than its attributes"
     );
     assert!(run.stderr.contains("1 session events did not fit"), "{}", run.stderr);
@@ -474,9 +474,9 @@ fn attributes_are_told_when_asked_for() {
     fixture.site.set_body("sense1", "/", body.as_bytes().to_vec());
     let events = fixture.once().events();
     assert_valid(&events);
-    let told = of_kind(&events, "session");
-    assert_eq!(told[0]["attributes"], json!({"group": ["x", "y"], "email": [""]}));
-    assert_eq!(told.len(), 3);
+    let shown = of_kind(&events, "session");
+    assert_eq!(shown[0]["attributes"], json!({"group": ["x", "y"], "email": [""]}));
+    assert_eq!(shown.len(), 3);
     fixture.configure(Duration::from_secs(1), "");
     assert!(
         of_kind(&fixture.once().events(), "session")

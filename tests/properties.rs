@@ -167,12 +167,12 @@ proptest! {
         text.replace_range(begin..end, &piece);
         let started = std::time::Instant::now();
         let lines = text.lines().count() + 1;
-        let told = match Config::parse(Path::new("config.yaml"), &text) {
+        let reported = match Config::parse(Path::new("config.yaml"), &text) {
             Ok(config) => config.warnings,
             Err(error) => error.problems,
         };
         prop_assert!(started.elapsed().as_secs() < 1);
-        for problem in told {
+        for problem in reported {
             prop_assert!(problem.line.is_none_or(|line| (1..=lines).contains(&line)), "{problem}");
         }
     }

@@ -103,8 +103,8 @@ fn soak(polls: usize) {
             .block_on(poller.poll(&output, Tick { missed: 0, stamp: None }))
             .expect("a poll never fails as a whole");
         runtime.block_on(output.flushed()).expect("nobody closes the output");
-        let told = kept.take();
-        check(&told, &on, &mut rebuilt, poll);
+        let poll_events = kept.take();
+        check(&poll_events, &on, &mut rebuilt, poll);
         if poll == polls / 4 {
             memory = resident_kilobytes();
         }
@@ -114,19 +114,19 @@ fn soak(polls: usize) {
     }
 }
 
-/// Each target either failed, and says why, or told exactly who is on.
+/// Each target either failed, with a reason, or reported exactly who is on.
 fn check(
-    told: &[Value],
+    poll_events: &[Value],
     on: &[BTreeSet<String>; 4],
     rebuilt: &mut [BTreeSet<String>; 4],
     poll: usize,
 ) {
-    let site = told.last().expect("a site_summary");
+    let site = poll_events.last().expect("a site_summary");
     assert_eq!(site["event"], "site_summary");
     let (mut failed, mut sessions) = (0, 0);
     for (index, (node, prefix)) in TARGETS.iter().enumerate() {
         let own: Vec<Value> =
-            told.iter().filter(|event| event["server_name"] == *node).cloned().collect();
+            poll_events.iter().filter(|event| event["server_name"] == *node).cloned().collect();
         let errors = of_target(&own, "poll_error", prefix).len();
         let summaries = of_target(&own, "session_summary", prefix);
         assert_eq!(errors + summaries.len(), 1, "poll {poll}: {node} {prefix}: {own:#?}");
@@ -158,7 +158,7 @@ fn check(
     }
     assert_eq!(site["targets_failed"].as_u64(), Some(failed as u64));
     assert_eq!(site["session_count"].as_u64(), Some(sessions));
-    assert_eq!(of_kind(told, "site_summary").len(), 1);
+    assert_eq!(of_kind(poll_events, "site_summary").len(), 1);
 }
 
 fn resident_kilobytes() -> Option<u64> {

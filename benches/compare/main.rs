@@ -249,13 +249,13 @@ impl Streaming {
                 .expect("the program was built"),
         );
         let stdout = process.0.stdout.take().expect("it is a pipe");
-        let (told, polls) = mpsc::channel();
+        let (reported, polls) = mpsc::channel();
         thread::spawn(move || {
             let mut lines = BufReader::with_capacity(64 * 1024, stdout);
             let mut line = Vec::new();
             while lines.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
                 let begin = String::from_utf8_lossy(&line[..line.len().min(100)]);
-                if begin.contains(r#""event":"site_summary""#) && told.send(()).is_err() {
+                if begin.contains(r#""event":"site_summary""#) && reported.send(()).is_err() {
                     break;
                 }
                 line.clear();

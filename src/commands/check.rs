@@ -2,7 +2,7 @@
 //! where it is not.
 //!
 //! Each server is looked at step by step, as a connection is made: DNS, TCP,
-//! TLS, HTTP. The first step that fails is the one to mend.
+//! TLS, HTTP. The first step that fails is the one to repair.
 
 mod report;
 mod steps;
@@ -81,7 +81,7 @@ fn report_config(config: &Config, report: &mut Report) -> Result<(), CommandErro
     Ok(())
 }
 
-/// Checks each certificate set; answers those that can be used.
+/// Checks each certificate set; returns those that can be used.
 fn report_certificates(config: &Config, report: &mut Report) -> Result<Credentials, CommandError> {
     let mut credentials = Credentials::default();
     for files in config.certificate_files() {

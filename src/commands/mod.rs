@@ -34,7 +34,7 @@ const SWITCHED_OFF: &str = "extraction is switched off (`Butler-SOS.userSessions
 /// The exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// Done; also told to end, and nobody reads any more.
+    /// Done; also asked to end, and nobody reads any more.
     Done,
     /// Ran, but a target failed, or something on this machine did.
     Failed,
@@ -146,7 +146,7 @@ fn runtime() -> io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-/// Ends a program that was told to: its reader may still take what is in the
+/// Ends a program that was asked to: its reader may still take what is in the
 /// queue, but not for ever.
 async fn end(output: &Output, signal: &str) -> Result<Exit, CommandError> {
     tracing::info!("{signal}: ending");

@@ -1,4 +1,4 @@
-//! `stream`: polls at once, then at every tick, until it is told to end.
+//! `stream`: polls at once, then at every tick, until it is asked to end.
 
 use std::{convert::Infallible, path::Path, time::Duration};
 

@@ -35,7 +35,7 @@ impl<'t> Line<'t> {
 
 const QUOTE_IT: &str = "put the value in single quotes: 'value'";
 
-/// The first that fits is told.
+/// The first that fits is reported.
 static CAUSES: &[Cause] = &[
     Cause {
         is_it: |line| {

@@ -1,6 +1,6 @@
 //! Which key belongs where: ours and Butler SOS's, in every section that is read.
 //!
-//! A key in the wrong place is passed over, and nobody sees it. Where it is about
+//! A key in the wrong place is ignored, and nobody notices. Where it is about
 //! privacy or trust, plain names go out although the file forbids it; so that is
 //! an error.
 
@@ -161,16 +161,16 @@ impl Section {
     }
 
     /// The same, but for keys about which all is said already.
-    pub fn check_but(&self, node: &Node<'_>, told: &[&str]) {
+    pub fn check_but(&self, node: &Node<'_>, reported: &[&str]) {
         for (key, node) in node.entries() {
-            if !self.keys.contains(&key.as_str()) && !told.contains(&key.as_str()) {
+            if !self.keys.contains(&key.as_str()) && !reported.contains(&key.as_str()) {
                 self.complain(&key, &node);
             }
         }
     }
 
     /// Refuses keys that are nearly one of these, where nothing works without it;
-    /// answers whether there were any.
+    /// returns whether there were any.
     pub fn refuse_misspelt(&self, node: &Node<'_>) -> bool {
         let mut found = false;
         for (key, node) in node.entries() {
@@ -191,7 +191,7 @@ impl Section {
             .filter(|(_, name)| !self.keys.contains(name));
         let (name, message) = match (here, elsewhere) {
             (Some(name), _) if self.unknown == Unknown::Ignored => {
-                (name, format!("is passed over; did you mean `{name}`?"))
+                (name, format!("is ignored; did you mean `{name}`?"))
             }
             (Some(name), _) => (name, format!("is not a known key; did you mean `{name}`?")),
             (None, Some((section, name))) => {

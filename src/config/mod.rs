@@ -56,7 +56,7 @@ const MIN_PSEUDONYM_KEY: usize = 16;
 /// bytes: its name, times, ids and numbers.
 const SUMMARY_BYTES: usize = 768;
 
-/// Everything that the program is told.
+/// All settings.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The file it was read from.
@@ -88,7 +88,7 @@ pub struct Options {
     pub concurrency_per_server: usize,
     /// How much is said of each session.
     pub session_details: SessionDetails,
-    /// Whether `session_started` and `session_ended` are told.
+    /// Whether `session_started` and `session_ended` are sent.
     pub lifecycle: bool,
     /// A name for the whole site, for every event.
     pub site: Option<String>,
@@ -163,7 +163,7 @@ pub enum AttributeChoice {
 }
 
 impl AttributeChoice {
-    /// Whether an attribute with this name is told.
+    /// Whether an attribute with this name is included.
     pub fn includes(&self, key: &str) -> bool {
         match self {
             Self::None => false,
@@ -661,11 +661,11 @@ fn check_cert(cert: &Node<'_>, monitor: &Node<'_>) {
         keys::CERT.check(cert);
         return;
     }
-    old.warn("is passed over, by Butler SOS too: `serversToMonitor.rejectUnauthorized` decides");
+    old.warn("is ignored, by Butler SOS too: `serversToMonitor.rejectUnauthorized` decides");
     keys::CERT.check_but(cert, &[OLD]);
 }
 
-/// A summary whose fixed keys do not fit could not be told at all.
+/// A summary whose fixed keys do not fit could not be written at all.
 fn check_line_length(node: &Node<'_>, options: &Options, targets: &[Target]) {
     let site = options.site.as_ref().map_or(0, |site| 2 * site.len());
     let needed =
@@ -693,7 +693,7 @@ fn differing_servers<'a>(servers: &Node<'a>) -> HashMap<String, Node<'a>> {
     entries
 }
 
-/// `attributes`: `true` may tell who a user is by a mail address or a name, so it
+/// `attributes`: `true` may show who a user is by a mail address or a name, so it
 /// stands only beside plain names; a list was chosen by someone who knows it.
 fn align_polls(source: &Node<'_>) -> bool {
     let node = source.key("alignPolls");
@@ -712,7 +712,7 @@ fn attributes(source: &Node<'_>) -> AttributeChoice {
     if !node.boolean_or("a list of attribute names").unwrap_or(false) {
         return AttributeChoice::None;
     }
-    // A word that is none of the three is told where `userIds` is read.
+    // A word that is none of the three is reported where `userIds` is read.
     if source.key("userIds").text().is_some_and(|user_ids| user_ids != "plain") {
         node.error(
             "true sends everything that is known of a user, perhaps a name or a mail address, \

@@ -71,8 +71,8 @@ impl Problems {
         let mut problems = self.0.into_inner();
         problems.sort_by_key(|problem| problem.line);
         // What all servers share is read once for each of them.
-        let mut told = HashSet::new();
-        problems.retain(|problem| told.insert(problem.clone()));
+        let mut seen = HashSet::new();
+        problems.retain(|problem| seen.insert(problem.clone()));
         problems
     }
 }

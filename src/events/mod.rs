@@ -69,7 +69,7 @@ impl<'a> TargetEvents<'a> {
         Self { target, site, time: Time(timestamp) }
     }
 
-    /// An event; `time` and `facts` tell it from others of its kind and target.
+    /// An event; `time` and `facts` distinguish it from others of its kind and target.
     fn event<K>(
         &self,
         kind: &'static str,
@@ -378,7 +378,7 @@ impl<'a> SessionKeys<'a> {
         }
     }
 
-    /// What tells it from other sessions of its target.
+    /// What distinguishes it from other sessions of its target.
     fn facts(&self) -> [&'a str; 3] {
         [self.session_id, self.user_directory, self.user_id].map(Option::unwrap_or_default)
     }

@@ -34,7 +34,7 @@ const VERSION_1: u32 = 1;
 /// Largest state file, in bytes: some millions of sessions.
 const MAX_STATE_BYTES: u64 = 1 << 30;
 
-/// What tells a target in the state file: its proxy and its virtual proxy.
+/// The name of a target in the state file: its proxy and its virtual proxy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TargetId(String);
 
@@ -68,7 +68,7 @@ pub struct Saved {
     pub pending: String,
     /// The starts and ends of the last polls, to be sent again.
     pub recent: Vec<RecentChanges>,
-    /// What tells the exclusions that were in force from others.
+    /// The exclusions that were in force, as a digest.
     pub exclusions: Option<String>,
     /// When the last keyframe of the site was.
     pub last_keyframe: Option<Timestamp>,
@@ -96,7 +96,7 @@ pub struct SiteState<'a> {
     pub pending: &'a str,
     /// The starts and ends of the last polls.
     pub recent: &'a [RecentChanges],
-    /// What tells the exclusions from others.
+    /// The exclusions, as a digest.
     pub exclusions: &'a str,
     /// When the last keyframe of the site was.
     pub last_keyframe: Option<Timestamp>,

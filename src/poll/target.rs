@@ -34,7 +34,7 @@ pub struct PolledTarget {
 /// What one target adds to the poll as a whole.
 #[derive(Default)]
 pub struct TargetResult {
-    /// What tells it from other targets.
+    /// Its name among all targets.
     pub name: String,
     /// Lines that are to be saved before they are sent.
     pub changes: Vec<u8>,
@@ -67,7 +67,7 @@ impl PolledTarget {
         &self.target.server.name
     }
 
-    /// What tells it in the state file.
+    /// Its name in the state file.
     pub fn id(&self) -> &TargetId {
         &self.id
     }

@@ -28,7 +28,7 @@ pub struct HostNotFound {
 }
 
 /// The innermost error of type `T` among an error's causes: libraries wrap
-/// what they were told, also into an error of the same type that says less. An
+/// what they caught, also into an error of the same type with fewer words. An
 /// `io::Error` hides the error that it wraps from `source`, so it is looked into.
 fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     let mut found = None;
@@ -42,7 +42,7 @@ fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a
     found
 }
 
-/// The last cause: what happened, without who told it.
+/// The last cause: what happened, without who reported it.
 fn root_cause(error: &dyn Error) -> String {
     let mut error: &dyn Error = error;
     while let Some(source) = error.source() {

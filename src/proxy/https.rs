@@ -302,7 +302,7 @@ fn http_client(
         .referer(false)
         .user_agent(concat!("qlik-sessions/", env!("CARGO_PKG_VERSION")))
         // Before the time of the whole request is over, so that a server that
-        // cannot be reached is told from one that does not answer.
+        // cannot be reached differs from one that does not answer.
         .connect_timeout(settings.timeout.mul_f64(0.9))
         .pool_idle_timeout(settings.keep_idle)
         .pool_max_idle_per_host(kept_connections)
@@ -316,7 +316,7 @@ fn http_client(
         })
 }
 
-/// The operating system's resolver, with an error that can be told from others.
+/// The operating system's resolver, with an error of its own type.
 struct SystemResolver;
 
 impl Resolve for SystemResolver {

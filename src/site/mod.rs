@@ -40,7 +40,7 @@ pub const REPOSITORY: &str = "repository";
 /// Most requests that are remembered.
 const MAX_RECORDS: usize = 100_000;
 
-/// A session as the session API tells it.
+/// A session as the session API reports it.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct SimulatedSession {
@@ -319,7 +319,7 @@ impl Site {
     }
 
     /// Writes the client's certificates and a Butler SOS file for this site;
-    /// answers that file's path.
+    /// returns that file's path.
     ///
     /// # Errors
     /// Where the folder cannot be written.

@@ -26,7 +26,7 @@ const USUAL: usize = 6;
 const MAX_SESSIONS: usize = 5;
 
 /// The people of a site: some are connected, and at each look some left and
-/// some came. The same seed tells the same story.
+/// some came. The same seed gives the same sequence.
 #[derive(Debug)]
 pub struct Population {
     random: u64,

@@ -1,4 +1,4 @@
-//! One node: accepts connections, keeps the session API's rules, fails as told.
+//! One node: accepts connections, keeps the session API's rules, and fails where it is set to.
 
 use std::{convert::Infallible, io, net, sync::Arc, time::Instant};
 
@@ -200,7 +200,7 @@ async fn fail_or_answer(answering: &Answering) -> Answer {
         Some(Fault::HugeList(count)) => response(200, JSON, huge_list(*count)),
         Some(Fault::Xsrf) => response(403, TEXT, XSRF),
         Some(Fault::Status(status)) => {
-            response(*status, TEXT, "The simulated site fails as it was told")
+            response(*status, TEXT, "The simulated site fails as it was set to")
         }
     })
 }

@@ -120,7 +120,7 @@ impl Names {
     }
 }
 
-/// Returns whether a text tells who the user with this id is. Both are folded.
+/// Returns whether a text identifies the user with this id. Both are folded.
 fn is_about(text: &str, id: &str) -> bool {
     let account = id.rsplit(['\\', '/']).next().unwrap_or(id);
     let account = account.split('@').next().unwrap_or(account);

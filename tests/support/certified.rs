@@ -34,9 +34,9 @@ pub fn refused(fixture: &Fixture, category: &str, words: &[&str]) {
     let events = run.events();
     let error = of_kind(&events, "poll_error")[0].clone();
     assert_eq!(error["category"], category, "{error}");
-    let told = format!("{} {}", error["message"], error["hint"]);
+    let text = format!("{} {}", error["message"], error["hint"]);
     for word in words {
-        assert!(told.contains(word), "{word:?} is not in {told}");
+        assert!(text.contains(word), "{word:?} is not in {text}");
     }
     let check = Finished::of(fixture.command("check"));
     assert_eq!(check.code, Some(1));

@@ -54,7 +54,7 @@ pub async fn connect(
     let Some(certificates) = certificates else {
         report.add(
             Finding::error(Step::Tls, "cannot be tried without usable certificates")
-                .hint("mend the certificates first"),
+                .hint("repair the certificates first"),
         )?;
         return Ok(false);
     };
