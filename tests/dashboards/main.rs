@@ -1,10 +1,30 @@
 //! The shipped dashboards and alerts: every panel has what a reader needs, no
-//! query has a form that is known to give wrong numbers, and the alerts fire
-//! when they should. Without `promtool` the alerts are told as skipped, and
-//! counted as ignored.
+//! query has a form that is known to give wrong numbers, real servers answer with
+//! the right ones, and the alerts fire when they should. Where a program is
+//! missing, its tests say so in a line of their own, and count as ignored.
+
+mod forms;
+// Vector is given a shell script to run.
+#[cfg(unix)]
+mod grafana;
+#[cfg(unix)]
+mod http;
+#[cfg(unix)]
+mod numbers;
+#[cfg(unix)]
+mod scenario;
+#[cfg(unix)]
+mod servers;
+#[cfg(unix)]
+#[path = "../support/mod.rs"]
+mod support;
+#[cfg(unix)]
+mod truth;
 
 use std::{
-    fs,
+    collections::BTreeSet,
+    env, fs,
+    ops::Range,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
@@ -14,15 +34,24 @@ use serde_json::Value;
 
 /// More than this on one page, nobody looks at.
 const MOST_PANELS: usize = 12;
+/// Grafana's pages have so many columns.
+const GRID_COLUMNS: u64 = 24;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let mut trials = vec![test("wrong_queries_are_refused", wrong_queries_are_refused)];
+    let mut trials = vec![test("wrong_queries_are_refused", forms::wrong_queries_are_refused)];
     trials.extend(dashboards().into_iter().map(|file| {
         let name = file.file_stem().expect("a name").to_string_lossy().into_owned();
         test(&name, move || check_dashboard(&file))
     }));
+    trials.push(test(
+        "opensearch_has_the_queries_of_elasticsearch",
+        opensearch_has_the_queries_of_elasticsearch,
+    ));
+    trials.push(test("provisioning_fits_the_dashboards", provisioning_fits_the_dashboards));
     trials.push(alerts());
+    #[cfg(unix)]
+    trials.extend(real_servers());
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
@@ -33,18 +62,73 @@ fn test(name: &str, run: impl FnOnce() + Send + 'static) -> Trial {
     })
 }
 
+/// A test that needs programs.
+fn with_programs(name: &str, needs: &[&str], run: impl FnOnce() + Send + 'static) -> Trial {
+    let missing = needs.iter().find(|program| !is_installed(program));
+    if let Some(program) = missing {
+        eprintln!("SKIPPED {name}: `{program}` is not installed");
+    }
+    test(name, run).with_ignored_flag(missing.is_some())
+}
+
+fn is_installed(program: &str) -> bool {
+    let paths = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&paths).any(|folder| folder.join(program).is_file())
+}
+
+/// The files for Grafana's provisioning name the kinds of data sources that the
+/// dashboards are made for.
+fn provisioning_fits_the_dashboards() {
+    let read_yaml = |name: &str| -> Value {
+        let path = folder("provisioning").join(name).join("qlik-sessions.yaml");
+        let text = fs::read_to_string(path).expect("the file can be read");
+        // The plugin for OpenSearch is not everywhere: it stands in a comment.
+        let text = text.replace("\n  # - ", "\n  - ").replace("\n  #   ", "\n    ");
+        serde_yaml::from_str(&text).expect("the file is YAML")
+    };
+    let kinds = |list: &Value| -> BTreeSet<String> {
+        list.as_array().expect("a list").iter().map(|one| one["type"].to_string()).collect()
+    };
+    let made_for: BTreeSet<String> = dashboards()
+        .iter()
+        .map(|file| read(file)["templating"]["list"][0]["query"].to_string())
+        .collect();
+    assert_eq!(kinds(&read_yaml("datasources")["datasources"]), made_for);
+    let providers = &read_yaml("dashboards")["providers"];
+    assert_eq!(providers[0]["type"], "file");
+    assert!(providers[0]["options"]["path"].is_string());
+}
+
 /// `promtool` runs the alerts' own tests.
 fn alerts() -> Trial {
-    let name = "alerts_fire_when_they_should";
-    let missing = Command::new("promtool").arg("--version").output().is_err();
-    if missing {
-        eprintln!("SKIPPED {name}: promtool is not there");
-    }
-    test(name, || {
+    with_programs("alerts_fire_when_they_should", &["promtool"], || {
         promtool(&["check", "rules", "rules.yaml"]);
         promtool(&["test", "rules", "rules-test.yaml"]);
     })
-    .with_ignored_flag(missing)
+}
+
+/// Each dashboard against the server that it is made for. OpenSearch is no
+/// program on the path: `OPENSEARCH_URL` says where one runs.
+#[cfg(unix)]
+fn real_servers() -> Vec<Trial> {
+    let mut trials = vec![
+        with_programs(
+            "prometheus_numbers_are_right",
+            &["vector", "prometheus"],
+            numbers::prometheus,
+        ),
+        with_programs("loki_numbers_are_right", &["vector", "loki"], numbers::loki),
+        with_programs("influxdb_numbers_are_right", &["vector", "influxd"], numbers::influxdb),
+    ];
+    let name = "opensearch_numbers_are_right";
+    trials.push(match env::var("OPENSEARCH_URL") {
+        Ok(url) => with_programs(name, &["vector"], move || numbers::opensearch(&url)),
+        Err(_) => {
+            eprintln!("SKIPPED {name}: OPENSEARCH_URL names no server");
+            test(name, || {}).with_ignored_flag(true)
+        }
+    });
+    trials
 }
 
 fn promtool(arguments: &[&str]) {
@@ -72,22 +156,27 @@ fn dashboards() -> Vec<PathBuf> {
 }
 
 fn check_dashboard(file: &Path) {
-    let text = fs::read_to_string(file).expect("the file can be read");
-    let dashboard: Value = serde_json::from_str(&text).expect("the file is JSON");
+    let dashboard = read(file);
     let variables = dashboard["templating"]["list"].as_array().expect("there are variables");
     let names: Vec<&str> =
         variables.iter().filter_map(|variable| variable["name"].as_str()).collect();
     assert_eq!(variables[0]["type"], "datasource", "the data source is a variable");
     for variable in variables.iter().filter(|variable| variable["type"] == "query") {
-        check_data_source(variable, &variable["name"]);
+        check_data_source(variable, &variable["name"], &dashboard);
     }
     let panels = dashboard["panels"].as_array().expect("there are panels");
     assert!((1..=MOST_PANELS).contains(&panels.len()), "{} panels", panels.len());
-    panels.iter().for_each(|panel| check_panel(panel, &names));
+    panels.iter().for_each(|panel| check_panel(panel, &names, &dashboard));
+    check_places(panels);
+}
+
+fn read(file: &Path) -> Value {
+    let text = fs::read_to_string(file).expect("the file can be read");
+    serde_json::from_str(&text).expect("the file is JSON")
 }
 
 /// A panel says what it shows, in which unit, and asks right queries.
-fn check_panel(panel: &Value, variables: &[&str]) {
+fn check_panel(panel: &Value, variables: &[&str], dashboard: &Value) {
     let title = &panel["title"];
     for (what, value) in [
         ("title", title),
@@ -96,13 +185,14 @@ fn check_panel(panel: &Value, variables: &[&str]) {
     ] {
         assert!(value.as_str().is_some_and(|text| !text.trim().is_empty()), "{title}: no {what}");
     }
-    check_data_source(panel, title);
+    check_data_source(panel, title, dashboard);
     let targets = panel["targets"].as_array().expect("a panel has queries");
     assert!(!targets.is_empty(), "{title}: no query");
     for target in targets {
-        check_data_source(target, title);
-        let query = target["expr"].as_str().expect("a query has an expression");
-        if let Some(why) = wrong(query) {
+        check_data_source(target, title, dashboard);
+        let query = target["expr"].as_str().or(target["query"].as_str());
+        let query = query.unwrap_or_else(|| panic!("{title}: a query without a text"));
+        if let Some(why) = forms::wrong(target) {
             panic!("{title}: {why}: {query}");
         }
         for name in used_variables(query) {
@@ -111,9 +201,51 @@ fn check_panel(panel: &Value, variables: &[&str]) {
     }
 }
 
+/// No panel lies over another, and each has a number of its own.
+fn check_places(panels: &[Value]) {
+    let place = |panel: &Value| {
+        let grid = |key: &str| panel["gridPos"][key].as_u64().expect("a number");
+        (grid("x")..grid("x") + grid("w"), grid("y")..grid("y") + grid("h"))
+    };
+    let overlap =
+        |one: &Range<u64>, other: &Range<u64>| one.start < other.end && other.start < one.end;
+    for (n, panel) in panels.iter().enumerate() {
+        let (columns, rows) = place(panel);
+        assert!(columns.end <= GRID_COLUMNS, "{}: too far to the right", panel["title"]);
+        for other in &panels[..n] {
+            let (title, other_title) = (&panel["title"], &other["title"]);
+            let (other_columns, other_rows) = place(other);
+            let over = overlap(&columns, &other_columns) && overlap(&rows, &other_rows);
+            assert!(!over, "{title} lies over {other_title}");
+            assert_ne!(panel["id"], other["id"], "{title} and {other_title}");
+        }
+    }
+}
+
 /// An address of its own would be right on one Grafana only.
-fn check_data_source(of: &Value, what: &Value) {
-    assert_eq!(of["datasource"]["uid"], "${datasource}", "{what}: the data source is a variable");
+fn check_data_source(of: &Value, what: &Value, dashboard: &Value) {
+    let source = &of["datasource"];
+    assert_eq!(source["uid"], "${datasource}", "{what}: the data source is a variable");
+    let kind = &dashboard["templating"]["list"][0]["query"];
+    assert_eq!(&source["type"], kind, "{what}: another kind of data source");
+}
+
+/// Grafana has a plugin of its own for OpenSearch; the questions are the same.
+fn opensearch_has_the_queries_of_elasticsearch() {
+    let page = |name: &str| read(&folder("grafana").join(name));
+    let text = |panels: &Value| {
+        let mut panels = panels.clone();
+        for panel in panels.as_array_mut().expect("panels") {
+            for target in panel["targets"].as_array_mut().expect("queries") {
+                let target = target.as_object_mut().expect("a query");
+                target.retain(|key, _| key != "queryType" && key != "luceneQueryType");
+            }
+        }
+        panels.to_string().replace("grafana-opensearch-datasource", "elasticsearch")
+    };
+    let (one, other) = (page("elasticsearch-people.json"), page("opensearch-people.json"));
+    assert_eq!(text(&one["panels"]), text(&other["panels"]));
+    assert_ne!(one["uid"], other["uid"]);
 }
 
 /// The variables of a query, without Grafana's own (`$__interval`).
@@ -122,53 +254,9 @@ fn used_variables(query: &str) -> Vec<String> {
         .split('$')
         .skip(1)
         .map(|rest| {
+            let rest = rest.trim_start_matches('{');
             rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>()
         })
-        .filter(|name| !name.starts_with("__"))
+        .filter(|name| !name.is_empty() && !name.starts_with("__") && name != "timeFilter")
         .collect()
-}
-
-/// Why a query gives wrong numbers, if it has a form that is known to.
-fn wrong(query: &str) -> Option<&'static str> {
-    let has = |part: &str| query.contains(part);
-    let gauge = has("qlik_sessions_sessions")
-        || has("qlik_sessions_users")
-        || has("qlik_sessions_site_sessions")
-        || has("qlik_sessions_site_users");
-    if has("vector(0)") || has("fill(0)") || has("fill(previous)") || has("fill(linear)") {
-        Some("draws silence as a number")
-    } else if has("count_over_time") && has("event=\"session\"") {
-        Some("counts a session once for each poll")
-    } else if has("event=\"session\"") && !has("group_left") && !has("one=\"1\"") {
-        Some("counts sessions that have ended since: join it with the last poll")
-    } else if has("event=\"session_summary\"") {
-        Some("a target that fails keeps its last count: ask for poll_error, too")
-    } else if has("site_summary") && has("session_summary") {
-        Some("adds the site to its targets")
-    } else if (has("sum(") || has("sum by")) && has("user_count") {
-        Some("counts a user once for each target")
-    } else if gauge && !has(">= 0") {
-        Some("a target that fails is not a number: drop it by >= 0")
-    } else if has("[$__interval]") && has("unwrap") {
-        Some("the window must be longer than the poll interval")
-    } else {
-        None
-    }
-}
-
-fn wrong_queries_are_refused() {
-    for query in [
-        r#"sum(last_over_time({event="session_summary"} | json | unwrap session_count [10m]))"#,
-        r#"sum(last_over_time({event=~"site_summary|session_summary|poll_error"} | json | unwrap session_count [10m]))"#,
-        r#"count_over_time({event="session"}[5m])"#,
-        r#"count by (user) (last_over_time({event="session"} | unwrap ts [10m]) by (user))"#,
-        r#"sum(max_over_time({event="site_summary"} | json n="user_count" | unwrap n [1h]))"#,
-        r#"max_over_time({event="site_summary"} | json n="session_count" | unwrap n [$__interval])"#,
-        "sum(qlik_sessions_sessions) by (server_name)",
-        "max_over_time(qlik_sessions_site_users[1d])",
-        "qlik_sessions_site_sessions >= 0 or vector(0)",
-        "SELECT mean(session_count) FROM user_session_summary GROUP BY time(1m) fill(previous)",
-    ] {
-        assert!(wrong(query).is_some(), "not refused: {query}");
-    }
 }

@@ -1,0 +1,141 @@
+use super::{Expected, Truth, counted, mean, median, most, users};
+use crate::scenario::{DAY, SESSION_LIMIT, Session, TARGETS, time};
+
+/// What a panel of `elasticsearch-people` and `opensearch-people` must draw.
+pub fn elasticsearch(panel: &str, truth: &Truth<'_>) -> Option<Expected> {
+    let (from, now, step) = (truth.view.from, truth.view.to, truth.view.step);
+    Some(match panel {
+        "The site at its last poll" => Expected::rows(
+            &["qlik.session_count", "qlik.user_count", "qlik.targets", "qlik.targets_failed"],
+            truth.last_poll(now).map(|poll| {
+                let (sessions, users) = (poll.sessions().count(), poll.users().len());
+                [sessions, users, TARGETS.len(), poll.targets_failed()]
+                    .map(|n| n.to_string())
+                    .to_vec()
+            }),
+        ),
+        "Sessions by target" => truth.targets().fold(
+            Expected::lines(&["qlik.server_name", "qlik.virtual_proxy"]),
+            |lines, target| {
+                let means = |from, to| {
+                    let polls = truth.scenario.polls_between(from, to);
+                    mean(polls.filter_map(|poll| Some(poll.answers.get(&target)?.len() as f64)))
+                };
+                let name = format!("A {} {}", target.server, target.virtual_proxy);
+                lines.line(&name, truth.buckets(step, means))
+            },
+        ),
+        "Peak of each day" => {
+            let polls = |from, to| truth.scenario.polls_between(from, to);
+            let sessions = |from, to| most(polls(from, to).map(|poll| poll.sessions().count()));
+            let users = |from, to| most(polls(from, to).map(|poll| poll.users().len()));
+            Expected::lines(&["field"])
+                .line("A qlik.session_count", truth.buckets(DAY, sessions))
+                .line("A qlik.user_count", truth.buckets(DAY, users))
+        }
+        "Distinct users of each day" => Expected::lines(&[]).line(
+            "A",
+            truth.buckets(DAY, |from, to| {
+                let polls = truth.scenario.polls_between(from, to);
+                let users = users(polls.flat_map(|poll| truth.chosen(poll)));
+                (users > 0).then_some(users as f64)
+            }),
+        ),
+        "Who is on" => Expected::rows(
+            &[
+                "qlik.server_name",
+                "qlik.virtual_proxy",
+                "@timestamp",
+                "qlik.user",
+                "qlik.session_id",
+            ],
+            truth.on(now).into_iter().map(|session| {
+                let at = truth.last_poll(now).map_or(0, |poll| poll.at);
+                let (server, proxy) = (session.target.server, session.target.virtual_proxy);
+                let user = session.user().to_lowercase();
+                vec![server.to_owned(), proxy.to_owned(), time(at), user, session.id.clone()]
+            }),
+        ),
+        "Whom a restart of the chosen servers hits" => {
+            let name = |session: &Session| {
+                format!("{} | {}", session.target.server, session.user().to_lowercase())
+            };
+            let counts = counted(truth.on(now).into_iter().map(name));
+            let rows = counts.into_iter().map(|(user, sessions)| vec![user, sessions.to_string()]);
+            Expected::rows(&["qlik.server_name", "qlik.user", "count"], rows)
+        }
+        "Users with five sessions or more" => {
+            let counts = counted(truth.on(now).iter().map(|session| session.user().to_lowercase()));
+            let rows = counts.into_iter().filter(|(_, sessions)| *sessions >= SESSION_LIMIT);
+            let rows = rows.map(|(user, sessions)| vec![user, sessions.to_string()]);
+            Expected::rows(&["qlik.user", "count"], rows)
+        }
+        "Starts and ends" => {
+            let count = |ends: bool| {
+                truth.buckets(step, |from, to| {
+                    let changes = truth.changes(from, to);
+                    let count = changes.filter(|change| change.ended_after.is_some() == ends);
+                    Some(count.count() as f64).filter(|count| *count > 0.0)
+                })
+            };
+            Expected::lines(&["event.action"])
+                .line("A session_started", count(false))
+                .line("A session_ended", count(true))
+        }
+        "Length of sessions" => {
+            let lengths = |from, to| {
+                truth.changes(from, to).filter_map(|change| change.ended_after).map(|s| s as f64)
+            };
+            Expected::lines(&[])
+                .line("A", truth.buckets(step, |from, to| mean(lengths(from, to))))
+                .line("B", truth.buckets(step, |from, to| median(lengths(from, to))))
+        }
+        "Targets that fail" => {
+            let last = truth.last_poll(now);
+            let failed = last.into_iter().flat_map(|poll| truth.failures(poll.at - 1, poll.at));
+            Expected::rows(
+                &["qlik.server_name", "qlik.virtual_proxy", "error.type", "@timestamp"],
+                failed.map(|(at, target)| {
+                    let (server, proxy) = (target.server, target.virtual_proxy);
+                    vec![server.to_owned(), proxy.to_owned(), "timeout".to_owned(), time(at)]
+                }),
+            )
+        }
+        "Starts and ends of one user" => {
+            let changes = truth.changes(from, now);
+            let changes = changes.filter(|change| change.session.user() == truth.view.user);
+            Expected::rows(
+                &["@timestamp", "event.action", "qlik.session_id"],
+                changes.map(|change| {
+                    let ended = change.ended_after.is_some();
+                    let event = if ended { "session_ended" } else { "session_started" };
+                    vec![time(change.at), event.to_owned(), change.session.id.clone()]
+                }),
+            )
+        }
+        "Failed polls, with what to do" => Expected::rows(
+            &[
+                "@timestamp",
+                "qlik.server_name",
+                "qlik.virtual_proxy",
+                "error.type",
+                "message",
+                "qlik.hint",
+            ],
+            truth.failures(from, now).into_iter().map(|(at, target)| {
+                let (server, proxy) = (target.server.to_owned(), target.virtual_proxy.to_owned());
+                let (message, hint) =
+                    ("no answer within 5 s", "Does the Qlik Sense Proxy Service run?");
+                vec![
+                    time(at),
+                    server,
+                    proxy,
+                    "timeout".to_owned(),
+                    message.to_owned(),
+                    hint.to_owned(),
+                ]
+            }),
+        ),
+        _ => return None,
+    })
+}

@@ -1,0 +1,120 @@
+use std::collections::BTreeSet;
+
+use super::{Expected, Truth, counted, mean, median, most, sum, users};
+use crate::scenario::{DAY, SESSION_LIMIT, Session};
+
+/// What a panel of `loki-people` must draw.
+pub fn loki(panel: &str, truth: &Truth<'_>) -> Option<Expected> {
+    let now = truth.view.to;
+    let user_rows = |least: usize| {
+        let counts = counted(truth.on(now).into_iter().map(Session::user));
+        let rows = counts.into_iter().filter(move |(_, sessions)| *sessions >= least);
+        let rows = rows.map(|(user, sessions)| vec![user, sessions.to_string()]);
+        Expected::rows(&["user", "value"], rows)
+    };
+    Some(match panel {
+        "Sessions by server" => {
+            truth.servers().into_iter().fold(Expected::lines(&["server_name"]), |lines, server| {
+                let sessions = |at| {
+                    let targets = truth.targets().filter(|target| target.server == server);
+                    sum(targets.filter_map(|target| truth.count(target, at)).map(|n| n as f64))
+                };
+                lines.line(&format!("A {server}"), truth.points(sessions))
+            })
+        }
+        "Distinct users by server" => {
+            let on: BTreeSet<(String, String)> = truth
+                .on(now)
+                .into_iter()
+                .map(|session| (session.target.server.to_owned(), session.user()))
+                .collect();
+            let counts = counted(on.into_iter().map(|(server, _)| server));
+            let rows = counts.into_iter().map(|(server, users)| vec![server, users.to_string()]);
+            Expected::rows(&["server_name", "value"], rows)
+        }
+        "Who is on" => Expected::rows(
+            &["server_name", "virtual_proxy", "user", "session_id"],
+            truth.on(now).into_iter().map(session_row),
+        ),
+        "Whom a restart of the chosen servers hits" => user_rows(1),
+        "Users with five sessions or more" => user_rows(SESSION_LIMIT),
+        "Peak of each day" => {
+            let polls = |at| truth.scenario.polls_between(at - DAY, at);
+            Expected::lines(&[])
+                .line("A", truth.points(|at| most(polls(at).map(|poll| poll.sessions().count()))))
+                .line("B", truth.points(|at| most(polls(at).map(|poll| poll.users().len()))))
+        }
+        "Distinct users of each day" => Expected::lines(&[]).line(
+            "A",
+            truth.points(|at| {
+                let polls = truth.scenario.polls_between(at - DAY, at);
+                let users = users(polls.flat_map(|poll| truth.chosen(poll)));
+                (users > 0).then_some(users as f64)
+            }),
+        ),
+        "Starts and ends" => {
+            let count = |ends: bool| {
+                truth.points(|at| {
+                    let changes = truth.changes(at - truth.view.step, at);
+                    let count = changes.filter(|change| change.ended_after.is_some() == ends);
+                    Some(count.count() as f64).filter(|count| *count > 0.0)
+                })
+            };
+            Expected::lines(&["event"])
+                .line("A session_started", count(false))
+                .line("A session_ended", count(true))
+        }
+        "Length of sessions" => {
+            let lengths = |at| {
+                truth
+                    .changes(at - DAY, at)
+                    .filter_map(|change| change.ended_after)
+                    .map(|s| s as f64)
+            };
+            Expected::lines(&[])
+                .line("A", truth.points(|at| mean(lengths(at))))
+                .line("B", truth.points(|at| median(lengths(at))))
+        }
+        "Targets that fail" => {
+            let last = truth.last_poll(now);
+            let failed = last.into_iter().flat_map(|poll| truth.failures(poll.at - 1, poll.at));
+            Expected::rows(
+                &["server_name", "virtual_proxy", "category"],
+                failed.map(|(_, target)| {
+                    [target.server, target.virtual_proxy, "timeout"].map(str::to_owned).to_vec()
+                }),
+            )
+        }
+        "Starts and ends of one user" => {
+            let changes = truth.changes(truth.view.from, now);
+            let changes = changes.filter(|change| change.session.user() == truth.view.user);
+            Expected::rows(
+                &["event", "session_id"],
+                changes.map(|change| {
+                    let ended = change.ended_after.is_some();
+                    let event = if ended { "session_ended" } else { "session_started" };
+                    vec![event.to_owned(), change.session.id.clone()]
+                }),
+            )
+        }
+        "Failed polls, with what to do" => Expected::rows(
+            &["line"],
+            truth.failures(truth.view.from, now).into_iter().map(|(_, target)| {
+                let (server, proxy) = (target.server, target.virtual_proxy);
+                let hint = "Does the Qlik Sense Proxy Service run?";
+                vec![format!("{server} {proxy} timeout: no answer within 5 s {hint}")]
+            }),
+        ),
+        _ => return None,
+    })
+}
+
+fn session_row(session: &Session) -> Vec<String> {
+    let target = session.target;
+    vec![
+        target.server.to_owned(),
+        target.virtual_proxy.to_owned(),
+        session.user(),
+        session.id.clone(),
+    ]
+}
