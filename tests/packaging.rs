@@ -69,3 +69,15 @@ fn every_shell_has_completions() {
         assert!(run(&["completions", shell]).contains("virtual-proxy"), "{shell}");
     }
 }
+
+/// Elasticsearch and OpenSearch refuse a template that has a key twice.
+#[test]
+fn index_templates_have_each_key_once() {
+    for name in ["elasticsearch", "opensearch"] {
+        let path = format!("vector/outputs/{name}-index-template.json");
+        let text = fs::read_to_string(&path).expect("the template is shipped");
+        // JSON is YAML, and this reader refuses a key that stands twice.
+        let template = serde_yaml::from_str::<serde_yaml::Value>(&text);
+        assert!(template.is_ok(), "{path}: {template:?}");
+    }
+}
