@@ -122,6 +122,14 @@ pub struct WhoArgs {
     /// How the sessions are printed
     #[arg(long, value_enum, default_value_t)]
     pub output: WhoOutput,
+    /// Look again at this interval, in place on a terminal [default: pollingInterval]
+    ///
+    /// Who came and who went since the look before is marked. Ctrl-C ends it.
+    #[arg(
+        long, value_name = "INTERVAL", num_args = 0..=1, value_parser = at_least_a_second,
+        conflicts_with = "until_empty"
+    )]
+    pub watch: Option<Option<Duration>>,
     /// Look at every pollingInterval until nobody is connected any more
     ///
     /// Exit code 0 only when every target answered and had no session; sessions of

@@ -251,3 +251,132 @@ fn until_empty_with_nothing_to_wait_for_is_a_wrong_configuration() {
     assert_eq!(until_empty(&[]), Some(78));
     assert_eq!(who(&fixture, &["--max-wait", "5s"]).code, Some(2), "it waits for nothing");
 }
+
+fn watching(fixture: &Fixture, arguments: &[&str]) -> Running {
+    let mut command = fixture.command("who");
+    command.args(arguments);
+    Running::start(command)
+}
+
+/// What `--watch` writes where there is no terminal, look by look.
+struct Blocks {
+    run: Running,
+    /// The heading of the block that comes next.
+    heading: String,
+}
+
+impl Blocks {
+    fn of(fixture: &Fixture, arguments: &[&str]) -> Self {
+        let mut run = watching(fixture, arguments);
+        let heading = run.line().expect("a look");
+        Self { run, heading }
+    }
+
+    fn next(&mut self) -> Vec<String> {
+        let mut block = vec![];
+        let mut line = std::mem::take(&mut self.heading);
+        loop {
+            block.push(line);
+            line = self.run.line().expect("it still watches");
+            // Only a heading begins with its time.
+            if line.starts_with("20") {
+                self.heading = line;
+                return block;
+            }
+        }
+    }
+
+    fn until(&mut self, fits: impl Fn(&str) -> bool) -> Vec<String> {
+        loop {
+            let block = self.next();
+            if fits(&block[0]) {
+                return block;
+            }
+        }
+    }
+}
+
+fn row<'b>(block: &'b [String], user: &str, server: &str) -> Vec<&'b str> {
+    let rows = block.iter().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    rows.into_iter()
+        .find(|cells| cells.len() > 2 && cells[0] == user && cells[1] == server)
+        .unwrap_or_else(|| panic!("no row of {user} on {server}: {block:#?}"))
+}
+
+#[test]
+fn watch_marks_who_came_and_went_and_what_is_old() {
+    let fixture = Fixture::new(&[("sense1", &["/"]), ("sense2", &["/"])], "    timeout: 900");
+    let session = |id, user| SimulatedSession::new(id, "LAB", user);
+    fixture.site.set_sessions("sense1", "/", &[session("a", "goran"), session("b", "maria")]);
+    fixture.site.set_sessions("sense2", "/", &[session("c", "kofi")]);
+    let mut looks = Blocks::of(&fixture, &["--watch"]);
+    let block = looks.next();
+    assert!(block[0].ends_with("3 sessions of 3 distinct users on 2 virtual proxies"), "{block:?}");
+    assert_eq!(row(&block, "LAB\\goran", "sense1"), ["LAB\\goran", "sense1", "/", "1"]);
+
+    // One more of a user in another spelling, and another user leaves.
+    fixture.site.set_sessions("sense1", "/", &[session("a", "goran"), session("d", "Goran")]);
+    let block = looks.until(|heading| heading.contains("came"));
+    assert!(block[0].ends_with("; 1 came, 1 went since the look before"), "{block:?}");
+    assert_eq!(row(&block, "LAB\\goran", "sense1")[3..], ["2", "1", "came"]);
+    assert_eq!(row(&block, "LAB\\maria", "sense1")[3..], ["0", "1", "went"]);
+    let block = looks.next();
+    assert_eq!(row(&block, "LAB\\goran", "sense1")[3..], ["2"], "only since the look before");
+    assert!(!block.iter().any(|line| line.contains("maria")), "{block:#?}");
+
+    // What cannot be read stays, marked as old.
+    fixture.site.set_fault("sense2", "/", Some(Fault::NoAnswer));
+    let block = looks.until(|heading| heading.contains("on 1 virtual proxy"));
+    assert!(block[0].contains("2 sessions of 1 distinct user"), "{block:#?}");
+    assert_eq!(row(&block, "LAB\\kofi", "sense2")[3..5], ["1", "old"]);
+    let failure = block.iter().position(|line| line.contains("✗ sense2 /: timeout")).expect("said");
+    assert!(block[failure..].iter().any(|line| line.contains("it was last read at 20")));
+
+    // Changes since its last answer.
+    fixture.site.set_sessions("sense2", "/", &[session("e", "åsa")]);
+    fixture.site.set_fault("sense2", "/", None);
+    let block = looks.until(|heading| heading.contains("came"));
+    assert_eq!(row(&block, "LAB\\åsa", "sense2")[3..], ["1", "1", "came"]);
+    assert_eq!(row(&block, "LAB\\kofi", "sense2")[3..], ["0", "1", "went"]);
+
+    #[cfg(unix)]
+    {
+        looks.run.signal("INT");
+        let (code, stderr) = looks.run.wait();
+        assert_eq!(code, Some(0), "{stderr}");
+    }
+}
+
+#[test]
+fn watch_writes_looks_for_programs_too() {
+    let fixture = fixture();
+    let mut run = watching(&fixture, &["--watch", "1s", "--output", "json"]);
+    let looks = [run.next().expect("a look"), run.next().expect("a look")];
+    assert_eq!((&looks[0]["session_count"], &looks[1]["session_count"]), (&5.into(), &5.into()));
+    assert!(looks[0]["timestamp"].as_str() < looks[1]["timestamp"].as_str());
+    drop(run);
+
+    fixture.site.set_sessions("sense1", "/", &[]);
+    let mut run = watching(&fixture, &["--watch", "1s", "--output", "csv", "--server", "sense2"]);
+    let header = run.line().expect("a header");
+    assert_eq!(header, "timestamp,user_directory,user_id,server_name,virtual_proxy,session_id");
+    let rows = [run.line().expect("a row"), run.line().expect("a row")];
+    assert!(rows[0].ends_with("Z,LAB,goran,sense2,/,e") && rows[0] < rows[1], "{rows:?}");
+}
+
+#[test]
+fn watch_ends_when_its_reader_leaves() {
+    let fixture = fixture();
+    let mut command = fixture.command("who");
+    command.args(["--watch", "1s"]).stdout(std::process::Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    drop(child.stdout.take());
+    assert_eq!(support::wait_for_end(&mut child), Some(0));
+}
+
+#[test]
+fn watching_and_waiting_are_two_things() {
+    let fixture = fixture();
+    assert_eq!(who(&fixture, &["--watch", "--until-empty"]).code, Some(2));
+    assert_eq!(who(&fixture, &["--watch", "100ms"]).code, Some(2));
+}

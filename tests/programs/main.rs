@@ -23,6 +23,8 @@ mod openssl;
 #[cfg(unix)]
 mod repository;
 #[cfg(unix)]
+mod terminal;
+#[cfg(unix)]
 mod vector;
 
 use std::process::ExitCode;
@@ -62,8 +64,14 @@ impl Test {
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     #[cfg(unix)]
-    let tests =
-        [openssl::TESTS, repository::TESTS, vector::TESTS, fluent_bit::TESTS, collector::TESTS];
+    let tests = [
+        openssl::TESTS,
+        repository::TESTS,
+        vector::TESTS,
+        fluent_bit::TESTS,
+        collector::TESTS,
+        terminal::TESTS,
+    ];
     #[cfg(not(unix))]
     let tests = [openssl::TESTS];
     let trials = tests.into_iter().flatten().map(Test::trial).collect();

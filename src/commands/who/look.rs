@@ -39,7 +39,7 @@ pub struct TargetSeen {
 pub struct State {
     /// When it came.
     pub at: Timestamp,
-    /// Sorted.
+    /// In the order of the answer.
     pub sessions: Vec<ConnectedSession>,
     /// Who holds them.
     pub users: DistinctUsers,
@@ -133,12 +133,11 @@ impl TargetSeen {
 
 impl State {
     fn new(target: &Target, snapshot: Snapshot, before: Option<Self>, at: Timestamp) -> Self {
-        let mut sessions: Vec<ConnectedSession> = snapshot
+        let sessions: Vec<ConnectedSession> = snapshot
             .sessions
             .into_iter()
             .map(|session| ConnectedSession::new(target, session))
             .collect();
-        sessions.sort_unstable();
         let (came, went) = match before {
             Some(before) => {
                 (without(&sessions, &before.sessions), without(&before.sessions, &sessions))

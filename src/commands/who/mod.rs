@@ -1,15 +1,19 @@
-//! `who`: who is connected now, for people: once, or until nobody is.
+//! `who`: who is connected now, for people: once, again and again, or until nobody is.
 
 mod look;
+mod screen;
 mod show;
 mod wait;
+mod watch;
 
 use std::{
     collections::BTreeSet,
     io::{self, Write},
+    time::Duration,
 };
 
 use jiff::Timestamp;
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use self::{
     look::Look,
@@ -36,11 +40,16 @@ pub fn run(args: &WhoArgs) -> Result<Exit, CommandError> {
     })?;
     // People see the sessions of excluded users as a count beside the others.
     config.options.excluded_users_count = false;
-    let show = Show { session_limit: config.options.session_limit, width: None };
+    let show =
+        Show { session_limit: config.options.session_limit, width: None, most_rows: usize::MAX };
     if args.until_empty {
-        wait::until_empty(&config, show, args)
-    } else {
-        once(&config, show, args.output)
+        return wait::until_empty(&config, show, args);
+    }
+    match args.watch {
+        Some(every) => {
+            watch::watch(&config, show, args.output, every.unwrap_or(config.polling_interval))
+        }
+        None => once(&config, show, args.output),
     }
 }
 
@@ -70,6 +79,27 @@ fn table_and_totals(look: &Look, show: Show) -> String {
         totals,
         show.failures(look),
     ])
+}
+
+/// One of many looks as programs read it, one to a line or with its time in each row;
+/// none where it is for people.
+fn for_programs(look: &Look, show: Show, output: WhoOutput, is_first: bool) -> Option<String> {
+    match output {
+        WhoOutput::Table => None,
+        WhoOutput::Json => Some(show.json(look, false)),
+        WhoOutput::Csv => {
+            // Nobody may be there to read that.
+            let _ = io::stderr().write_all(show.failures(look).as_bytes());
+            Some(show::csv(look, true, is_first))
+        }
+    }
+}
+
+/// When to look: now and at every interval; ticks that pass during a look are left out.
+fn ticks(every: Duration) -> Interval {
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    ticks
 }
 
 /// Texts with an empty line between them, without those that are empty.

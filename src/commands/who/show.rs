@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
@@ -19,14 +19,15 @@ pub struct Show {
     pub session_limit: usize,
     /// Where lines have to be broken; none where the terminal, if any, decides.
     pub width: Option<u16>,
+    /// Most rows of a table.
+    pub most_rows: usize,
 }
 
-/// What a table's rows say beside the sessions.
+/// Whether a table says how many sessions came and went. That a row is old is
+/// always said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Changes {
-    /// Nothing.
     Hidden,
-    /// How many sessions came and went, and which rows are old.
     Shown,
 }
 
@@ -54,6 +55,17 @@ impl Show {
         )
     }
 
+    /// The same, and how many came and went since the look before.
+    pub fn totals_and_changes(&self, look: &Look) -> String {
+        let came = look.answered().map(|(_, state)| state.came.len()).sum();
+        let went = look.answered().map(|(_, state)| state.went.len()).sum();
+        let totals = self.totals(look);
+        match came_and_went(came, went) {
+            changes if changes.is_empty() => totals,
+            changes => format!("{totals}; {changes} since the look before"),
+        }
+    }
+
     /// What is said where nobody is connected any more.
     pub fn nobody(&self, look: &Look) -> String {
         let targets = counted(look.targets.len(), "virtual proxy", "virtual proxies");
@@ -64,34 +76,39 @@ impl Show {
         format!("nobody is left on {targets}{excluded}")
     }
 
-    /// One row for each user on each target; empty where there is none.
+    /// One row for each user on each target; empty where there is none. Where not all
+    /// fit, those that changed come first.
     pub fn table(&self, look: &Look, changes: Changes) -> String {
-        let rows = rows(look, changes);
+        let mut rows: Vec<_> = rows(look, changes).into_iter().collect();
         if rows.is_empty() {
             return String::new();
         }
-        let mut table = self.empty_table();
-        let mut header = vec!["USER", "SERVER", "VIRTUAL PROXY", "SESSIONS"];
-        if changes == Changes::Shown {
-            header.push("CHANGE");
+        let left_out = rows.len().saturating_sub(self.most_rows);
+        if left_out > 0 {
+            rows.sort_by_key(|(_, row)| !row.has_changed());
+            rows.truncate(self.most_rows);
         }
-        table.set_header(header);
+        let has_changes =
+            changes == Changes::Shown || rows.iter().any(|(_, row)| row.old.is_some());
+        let mut table = self.empty_table();
+        let header = ["USER", "SERVER", "VIRTUAL PROXY", "SESSIONS"];
+        table.set_header(header.into_iter().chain(has_changes.then_some("CHANGE")));
         for ((user, server, virtual_proxy), row) in &rows {
-            let mut cells = vec![
-                printable(user),
-                printable(server),
-                printable(virtual_proxy),
-                row.sessions.to_string(),
-            ];
-            if changes == Changes::Shown {
-                cells.push(row.change());
-            }
-            table.add_row(cells);
+            let sessions = row.sessions.to_string();
+            let mut cells = [user, *server, virtual_proxy, &sessions].map(printable).to_vec();
+            cells.extend(has_changes.then(|| row.change()));
+            let style =
+                |text| row.colour().map_or(Cell::new(&text), |colour| Cell::new(&text).fg(colour));
+            table.add_row(cells.into_iter().map(style));
         }
         if let Some(column) = table.column_mut(3) {
             column.set_cell_alignment(CellAlignment::Right);
         }
-        text_of(&table)
+        let mut text = text_of(&table);
+        if left_out > 0 {
+            text.push_str(&format!("… and {}\n", counted(left_out, "more row", "more rows")));
+        }
+        text
     }
 
     /// Who is at the session limit; empty where nobody is. Sessions count for a user
@@ -134,6 +151,10 @@ impl Show {
             )));
             if let Some(hint) = &failure.hint {
                 text.push_str(&self.broken(&format!("      {}", printable(hint))));
+            }
+            if let Some(state) = &seen.state {
+                let at = local_time(state.at);
+                text.push_str(&self.broken(&format!("      it was last read at {at}")));
             }
         }
         text
@@ -214,9 +235,14 @@ pub fn csv(look: &Look, timestamp: bool, header: bool) -> String {
     String::from_utf8(csv.into_inner().expect(MEMORY)).expect("it is made of texts")
 }
 
-/// A moment on the clock of this machine: `2026-11-25 14:03:05+01:00`.
+/// A moment in the time zone of this machine: `2026-11-25 14:03:05+01:00`.
 pub fn local_time(at: Timestamp) -> String {
     at.to_zoned_datetime(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S%:z").to_string()
+}
+
+/// The same without its day: `14:03:05`.
+fn local_clock(at: Timestamp) -> String {
+    at.to_zoned_datetime(TimeZone::system()).strftime("%H:%M:%S").to_string()
 }
 
 #[derive(Serialize)]
@@ -281,18 +307,36 @@ fn rows(look: &Look, changes: Changes) -> BTreeMap<(String, &str, &str), Row> {
 }
 
 impl Row {
-    fn change(&self) -> String {
-        if let Some(old) = self.old {
-            return format!("old: of {}", local_time(old));
-        }
-        let changes = [(self.came, "came"), (self.went, "went")];
-        let texts: Vec<String> = changes
-            .iter()
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, what)| format!("{count} {what}"))
-            .collect();
-        texts.join(", ")
+    fn has_changed(&self) -> bool {
+        self.came > 0 || self.went > 0
     }
+
+    fn change(&self) -> String {
+        match self.old {
+            Some(at) => format!("old ({})", local_clock(at)),
+            None => came_and_went(self.came, self.went),
+        }
+    }
+
+    fn colour(&self) -> Option<Color> {
+        match self {
+            Self { old: Some(_), .. } => Some(Color::Yellow),
+            Self { came: 1.., .. } => Some(Color::Green),
+            Self { went: 1.., .. } => Some(Color::Red),
+            _ => None,
+        }
+    }
+}
+
+/// `1 came, 2 went`; empty where nothing changed.
+fn came_and_went(came: usize, went: usize) -> String {
+    let changes = [(came, "came"), (went, "went")];
+    let texts: Vec<String> = changes
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    texts.join(", ")
 }
 
 /// The users of the targets that answered.

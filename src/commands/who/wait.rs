@@ -3,13 +3,14 @@
 use std::{future, time::Duration};
 
 use jiff::Timestamp;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::{
     super::{CommandError, Exit, GRACE, closed, counted, runtime},
-    blocks,
+    blocks, for_programs,
     look::Look,
-    show::{Changes, Show, csv, local_time},
+    show::{Changes, Show, local_time},
+    ticks,
 };
 use crate::{
     cli::{WhoArgs, WhoOutput},
@@ -75,8 +76,7 @@ struct Wait {
 
 impl Wait {
     async fn until_empty(&mut self, output: &Output) -> Result<(), Closed> {
-        let mut ticks = interval(self.interval);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut ticks = ticks(self.interval);
         loop {
             ticks.tick().await;
             let answers = self.survey.ask().await;
@@ -92,19 +92,16 @@ impl Wait {
     }
 
     fn text(&mut self, look: &Look, is_first: bool) -> String {
-        match self.format {
-            WhoOutput::Json => self.show.json(look, false),
-            WhoOutput::Csv => csv(look, true, is_first),
-            WhoOutput::Table => {
-                let totals = format!("{}  {}\n", local_time(look.at), self.left(look));
-                let details = self.details(look);
-                if details.is_empty() || details == self.shown {
-                    return totals;
-                }
-                self.shown.clone_from(&details);
-                format!("{totals}\n{details}\n")
-            }
+        if let Some(text) = for_programs(look, self.show, self.format, is_first) {
+            return text;
         }
+        let totals = format!("{}  {}\n", local_time(look.at), self.left(look));
+        let details = self.details(look);
+        if details.is_empty() || details == self.shown {
+            return totals;
+        }
+        self.shown.clone_from(&details);
+        format!("{totals}\n{details}\n")
     }
 
     /// Who is left; shown again only where it changed.
