@@ -1,0 +1,75 @@
+//! A backend that knows keyframes, starts and ends, and looks at nothing else,
+//! has exactly who is on after every poll.
+
+#[path = "crashes/site.rs"]
+mod site;
+mod support;
+
+use std::collections::BTreeSet;
+
+use qlik_sessions::site::Fault;
+use serde_json::Value;
+use site::{NODE, PREFIXES, Random, Visitors};
+use support::{Fixture, of_target};
+
+const POLLS: usize = 200;
+
+/// Who is on at one target, as a backend has it.
+#[derive(Default)]
+struct Backend {
+    /// Not known before the first keyframe.
+    on: Option<BTreeSet<String>>,
+}
+
+impl Backend {
+    /// Takes the events of one poll.
+    fn take(&mut self, poll: &[Value], prefix: &str) {
+        let ids = |kind: &str| -> BTreeSet<String> {
+            let events = of_target(poll, kind, prefix);
+            events
+                .iter()
+                .map(|event| event["session_id"].as_str().expect("a session id").to_owned())
+                .collect()
+        };
+        let summaries = of_target(poll, "session_summary", prefix);
+        if summaries.iter().any(|summary| summary["keyframe"] == true) {
+            self.on = Some(ids("session"));
+        } else if let Some(on) = &mut self.on {
+            on.extend(ids("session_started"));
+            on.retain(|id| !ids("session_ended").contains(id));
+        }
+    }
+}
+
+#[test]
+fn keyframes_and_changes_have_who_is_on_at_every_poll() {
+    let options =
+        "    sessionDetails: changes\n    keyframeInterval: 2000\n    stateFile: state.json";
+    let fixture = Fixture::new(&[(NODE, &PREFIXES)], options);
+    let mut random = Random::new();
+    let mut visitors = Visitors::default();
+    let mut backends = [Backend::default(), Backend::default()];
+    let (mut compared, mut begun_anew) = (0, 0);
+    for poll in 0..POLLS {
+        visitors.change(&mut random, &fixture);
+        let failing = [0, 1].map(|_| random.below(8) == 0);
+        for (prefix, fails) in PREFIXES.iter().zip(failing) {
+            fixture.site.set_fault(NODE, prefix, fails.then_some(Fault::Status(503)));
+        }
+        let events = fixture.once().events();
+        for (index, backend) in backends.iter_mut().enumerate() {
+            backend.take(&events, PREFIXES[index]);
+            // A target that failed has its changes at its next poll.
+            if let Some(on) = backend.on.as_ref().filter(|_| !failing[index]) {
+                assert_eq!(on, &visitors.on[index], "poll {poll} of {}", PREFIXES[index]);
+                compared += 1;
+            }
+            if random.below(40) == 0 {
+                // One that lost all it had begins with the next keyframe.
+                backend.on = None;
+                begun_anew += 1;
+            }
+        }
+    }
+    assert!(compared > POLLS && begun_anew > 2, "{compared} {begun_anew}");
+}
