@@ -176,7 +176,8 @@ fn an_outage_is_told_and_the_end_leaves_no_orphan() {
 }
 
 fn influxdb_and_prometheus_get_flat_records() {
-    let fixture = Fixture::new(&[("sense1", &["/", "/sales"])], STATE);
+    let fixture =
+        Fixture::new(&[("sense1", &["/", "/sales"])], "    stateFile: state.json\n    site: west");
     fixture.site.set_sessions("sense1", "/", &sessions(3));
     fixture.site.set_fault("sense1", "/sales", Some(Fault::Status(503)));
     let capture = Capture::start();
@@ -188,9 +189,14 @@ fn influxdb_and_prometheus_get_flat_records() {
         ("port: 9599", &*format!("port: {exporter}")),
     ];
     let mut fluent_bit = Agent::fluent_bit(&fixture, &["influxdb", "prometheus", "file"], &edits);
-    wait_until("two polls", || (fluent_bit.polls() >= 2).then_some(()));
+    wait_until("a poll", || (fluent_bit.polls() >= 1).then_some(()));
+    let has = |kind: &str| (!of_kind(&fluent_bit.file_events(), kind).is_empty()).then_some(());
+    fixture.site.set_sessions("sense1", "/", &sessions(4));
+    wait_until("a start", || has("session_started"));
+    fixture.site.set_sessions("sense1", "/", &sessions(3));
+    wait_until("an end", || has("session_ended"));
     let scraped = wait_until("the gauges", || {
-        get(exporter, "/metrics").filter(|text| text.contains("last_poll"))
+        get(exporter, "/metrics").filter(|text| text.contains("duration_seconds_count"))
     });
     std::thread::sleep(Duration::from_secs(2));
     fluent_bit.stop();
@@ -219,22 +225,55 @@ fn influxdb_and_prometheus_get_flat_records() {
         "{lines:#?}"
     );
     assert!(line("user_session_details,").contains("user_id=\"u"), "{lines:#?}");
+    assert!(summary.contains(",site=west,") && summary.contains(",user_count=3i"), "{summary}");
+    let events = fluent_bit.file_events();
+    let milliseconds = |event: &Value, key: &str| {
+        let time: jiff::Timestamp = event[key].as_str().expect("a time").parse().expect("RFC 3339");
+        format!(",{key}={}i", time.as_millisecond())
+    };
+    let started = of_kind(&events, "session_started")[0];
+    let point = line("qlik_session_started,");
+    assert!(point.contains(&milliseconds(started, "first_seen")), "{point}");
+    let ended = of_kind(&events, "session_ended")[0];
+    let point = line("qlik_session_ended,");
+    assert!(point.contains(&milliseconds(ended, "last_seen")), "{point}");
+    assert!(
+        point.contains(&format!(",duration_seconds={}i", ended["duration_seconds"])),
+        "{point}"
+    );
+    let expires = of_kind(&events, "session_summary")[0];
+    assert!(summary.contains(&milliseconds(expires, "server_certificate_expires")), "{summary}");
+    assert!(line("qlik_sessions_site,site=west ").contains("session_count=3i"), "{lines:#?}");
 
     assert!(
-        scraped.contains("qlik_sessions_sessions{server_name=\"sense1\",virtual_proxy=\"/\"} 3"),
+        scraped.contains(
+            "qlik_sessions_sessions{server_name=\"sense1\",virtual_proxy=\"/\",site=\"west\"} 3"
+        ),
         "{scraped}"
     );
     assert!(
-        scraped.contains("qlik_sessions_up{server_name=\"sense1\",virtual_proxy=\"/sales\"} 0"),
+        scraped.contains(
+            "qlik_sessions_up{server_name=\"sense1\",virtual_proxy=\"/sales\",site=\"west\"} 0"
+        ),
         "{scraped}"
     );
     assert!(
         scraped.to_lowercase().contains(
-            "qlik_sessions_sessions{server_name=\"sense1\",virtual_proxy=\"/sales\"} nan"
+            "qlik_sessions_sessions{server_name=\"sense1\",virtual_proxy=\"/sales\",site=\"west\"} nan"
         ),
         "{scraped}"
     );
-    assert!(scraped.contains("qlik_sessions_targets_failed 1"), "{scraped}");
+    for counted in [
+        "started_total{server_name=\"sense1\",virtual_proxy=\"/\",site=\"west\"} 1",
+        "ended_total{server_name=\"sense1\",virtual_proxy=\"/\",site=\"west\"} 1",
+        "session_duration_seconds_count{server_name=\"sense1\",virtual_proxy=\"/\",site=\"west\"} 1",
+        "users_at_session_limit{site=\"west\"} 0",
+    ] {
+        assert!(scraped.contains(&format!("qlik_sessions_{counted}")), "{counted}: {scraped}");
+    }
+    let failures = "qlik_sessions_poll_errors_total{server_name=\"sense1\",virtual_proxy=\"/sales\",site=\"west\",category=\"http_5xx\"}";
+    assert!(scraped.contains(failures), "{scraped}");
+    assert!(scraped.contains("qlik_sessions_targets_failed{site=\"west\"} 1"), "{scraped}");
 }
 
 fn a_collector_gets_every_record_with_conventional_names() {

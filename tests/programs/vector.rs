@@ -18,7 +18,7 @@ use crate::{
     support::{Backend, Fixture, free_port, get, named_sessions, sessions, texts, wait_until},
     tests,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The tests, and the programs that each needs.
 pub const TESTS: &[Test] = tests![
@@ -31,6 +31,7 @@ pub const TESTS: &[Test] = tests![
     ["vector"] lines_that_are_no_events_are_kept_and_harm_nothing,
     ["vector", "influxd"] butler_sos_queries_of_influxdb_answer_the_same_numbers,
     ["vector", "prometheus"] prometheus_sees_no_false_and_no_old_count,
+    ["vector", "loki"] lokis_example_queries_give_the_right_numbers,
     ["vector", "mosquitto", "mosquitto_sub"] mqtt_messages_come_at_butler_sos_topics,
 ];
 
@@ -228,7 +229,7 @@ fn every_event_reaches_every_backend_once() {
             .iter()
             .flat_map(|request| request.body.lines().map(str::to_owned).collect::<Vec<_>>())
             .collect();
-        assert_eq!(lines.len(), polls * (2 * 2 + 32 + 1), "{path}: {lines:#?}");
+        assert_eq!(lines.len(), polls * (2 * 2 + 32 + 1 + 1), "{path}: {lines:#?}");
         let summary = lines
             .iter()
             .find(|line| {
@@ -409,7 +410,8 @@ fn encoded(query: &str) -> String {
 }
 
 fn butler_sos_queries_of_influxdb_answer_the_same_numbers() {
-    let fixture = Fixture::new(&[("sense1", &["/", "/sales"]), ("sense2", &["/sales"])], "");
+    let fixture =
+        Fixture::new(&[("sense1", &["/", "/sales"]), ("sense2", &["/sales"])], "    site: west");
     fixture.site.set_sessions("sense1", "/", &sessions(5));
     let mut people = sessions(3);
     people[0].user_id = "od, d=\"q\\".to_owned();
@@ -448,7 +450,14 @@ fn butler_sos_queries_of_influxdb_answer_the_same_numbers() {
         &["influxdb-v1", "file"],
         &[("http://localhost:8086", &endpoint)],
     );
-    vector.wait_for("two polls", |vector| vector.polls() >= 2);
+    let has = |vector: &Agent, kind: &str| {
+        vector.file_events().iter().any(|event| event["event"] == kind)
+    };
+    vector.wait_for("a poll", |vector| has(vector, "site_summary"));
+    fixture.site.set_sessions("sense1", "/", &sessions(6));
+    vector.wait_for("a start", |vector| has(vector, "session_started"));
+    fixture.site.set_sessions("sense1", "/", &sessions(5));
+    vector.wait_for("an end", |vector| has(vector, "session_ended"));
     vector.stop();
     let answer = query("SELECT session_count FROM user_session_summary WHERE user_session_virtual_proxy='/sales' GROUP BY server_name")
         .expect("an answer");
@@ -474,10 +483,51 @@ fn butler_sos_queries_of_influxdb_answer_the_same_numbers() {
     let ids = query("SELECT user_id FROM user_session_details WHERE environment='demo' AND user_session_id='s0' AND server_name='sense1' AND user_session_virtual_proxy='/sales' LIMIT 1").expect("an answer");
     let ids: Value = serde_json::from_str(&ids).expect("JSON");
     assert_eq!(ids["results"][0]["series"][0]["values"][0][1], "od, d=\"q\\");
+
+    let column = |text: &str| -> Value {
+        let answer = query(text).expect("an answer");
+        let answer: Value = serde_json::from_str(&answer).expect("JSON");
+        answer["results"][0]["series"][0]["values"][0][1].clone()
+    };
+    let at = |time: &Value| -> i64 {
+        let time: jiff::Timestamp = time.as_str().expect("a time").parse().expect("RFC 3339");
+        time.as_millisecond()
+    };
+    let events = vector.file_events();
+    let ended = events.iter().find(|event| event["event"] == "session_ended").expect("one");
+    assert_eq!(column("SELECT count(first_seen) FROM qlik_session_started WHERE site='west'"), 1);
+    assert_eq!(
+        column("SELECT last(duration_seconds) FROM qlik_session_ended WHERE user_session_id='s5'"),
+        ended["duration_seconds"]
+    );
+    assert_eq!(column("SELECT last(first_seen) FROM qlik_session_ended"), at(&ended["first_seen"]));
+    let session = events.iter().find(|event| event["event"] == "session").expect("a session");
+    assert_eq!(
+        column("SELECT first(first_seen) FROM user_session_details"),
+        at(&session["first_seen"])
+    );
+    assert_eq!(column("SELECT first(first_seen_at_baseline) FROM user_session_details"), true);
+    assert_eq!(
+        column("SELECT last(user_count) FROM user_session_summary WHERE server_name='sense2'"),
+        7
+    );
+    let expires = &session_summary(&events)["server_certificate_expires"];
+    assert_eq!(
+        column("SELECT last(server_certificate_expires) FROM user_session_summary"),
+        at(expires)
+    );
+    assert_eq!(
+        column("SELECT first(session_count) FROM qlik_sessions_site WHERE site='west'"),
+        5 + 3 + 7
+    );
+}
+
+fn session_summary(events: &[Value]) -> &Value {
+    events.iter().find(|event| event["event"] == "session_summary").expect("a summary")
 }
 
 fn prometheus_sees_no_false_and_no_old_count() {
-    let fixture = Fixture::new(&[("sense1", &["/"])], "");
+    let fixture = Fixture::new(&[("sense1", &["/"])], "    site: west");
     fixture.site.set_sessions("sense1", "/", &sessions(4));
     let (exporter, port) = (free_port(), free_port());
     let vector = Agent::vector(
@@ -510,9 +560,29 @@ fn prometheus_sees_no_false_and_no_old_count() {
             .filter(|count| count == "4")
     });
     assert_eq!(value("qlik_sessions_up").as_deref(), Some("1"));
+    assert_eq!(value("qlik_sessions_users_at_session_limit{site=\"west\"}").as_deref(), Some("0"));
+    // Counters are there before anything is counted, so that `increase` sees the first.
+    assert_eq!(value("qlik_sessions_started_total{site=\"west\"}").as_deref(), Some("0"));
+    assert_eq!(value("qlik_sessions_session_duration_seconds_count").as_deref(), Some("0"));
+    fixture.site.set_sessions("sense1", "/", &sessions(5));
+    wait_until("a start", || value("qlik_sessions_started_total").filter(|count| count == "1"));
+    // One whose start is known, and one that was there at first.
+    fixture.site.set_sessions("sense1", "/", &sessions(5)[1..4]);
+    wait_until("two ends", || value("qlik_sessions_ended_total").filter(|count| count == "2"));
+    wait_until("a duration", || {
+        value("qlik_sessions_session_duration_seconds_bucket{le=\"60\"}")
+            .filter(|count| count == "1")
+    });
+    fixture.site.set_sessions("sense1", "/", &sessions(4));
+    wait_until("four again", || value("qlik_sessions_sessions").filter(|count| count == "4"));
     fixture.site.stop("sense1");
     wait_until("up 0", || value("qlik_sessions_up").filter(|up| up == "0"));
     wait_until("no false count", || value("qlik_sessions_sessions").filter(|count| count == "NaN"));
+    wait_until("why", || {
+        value(
+            "last_over_time(qlik_sessions_poll_errors_total{category=\"connection_refused\"}[2m]) and on(server_name, virtual_proxy) qlik_sessions_up == 0",
+        )
+    });
     assert_eq!(value("butlersos_user_session_total").as_deref(), Some("NaN"));
     fixture.site.restart("sense1");
     wait_until("the count again", || value("qlik_sessions_sessions").filter(|count| count == "4"));
@@ -521,6 +591,88 @@ fn prometheus_sees_no_false_and_no_old_count() {
     wait_until("no old count", || value("qlik_sessions_sessions").is_none().then_some(()));
     wait_until("no old up", || value("qlik_sessions_up").is_none().then_some(()));
     vector.signal_children("KILL");
+}
+
+/// The commented lines of `loki.yaml` as one line.
+fn loki_comments() -> String {
+    let text = fs::read_to_string(shipped(AGENT).join("outputs/loki.yaml")).expect("shipped");
+    let comments = text.lines().map_while(|line| line.strip_prefix('#'));
+    comments.collect::<Vec<_>>().join(" ").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A Loki that keeps all it gets in the fixture's folder.
+fn start_loki(fixture: &Fixture) -> (u16, Backend) {
+    let (port, grpc) = (free_port(), free_port());
+    let folder = fixture.path("loki").display().to_string();
+    fs::write(
+        fixture.path("loki.yaml"),
+        format!(
+            "auth_enabled: false\n\
+             server: {{http_listen_address: 127.0.0.1, http_listen_port: {port}, grpc_listen_address: 127.0.0.1, grpc_listen_port: {grpc}}}\n\
+             common: {{instance_addr: 127.0.0.1, path_prefix: {folder}, replication_factor: 1, ring: {{kvstore: {{store: inmemory}}}}}}\n\
+             schema_config: {{configs: [{{from: 2024-01-01, store: tsdb, object_store: filesystem, schema: v13, index: {{prefix: index_, period: 24h}}}}]}}\n\
+             storage_config: {{filesystem: {{directory: {folder}/chunks}}}}\n\
+             analytics: {{reporting_enabled: false}}\n"
+        ),
+    )
+    .expect("written");
+    let mut loki = Command::new("loki");
+    loki.arg(format!("-config.file={}", fixture.path("loki.yaml").display()));
+    let loki = Backend::start(loki, &fixture.path("loki.log"));
+    wait_until("Loki", || get(port, "/ready").filter(|answer| answer.trim() == "ready"));
+    (port, loki)
+}
+
+fn lokis_example_queries_give_the_right_numbers() {
+    let targets: &[(&str, &[&str])] = &[("sense1", &["/", "/sales"]), ("sense2", &["/"])];
+    let fixture = Fixture::new(targets, "    site: west");
+    fixture.site.set_sessions("sense1", "/", &sessions(5));
+    fixture.site.set_sessions("sense1", "/sales", &sessions(3));
+    fixture.site.set_sessions("sense2", "/", &sessions(7));
+    let (port, _loki) = start_loki(&fixture);
+    let to = format!("http://127.0.0.1:{port}");
+    let edits = [("http://localhost:3100", &*to)];
+    let mut vector = Agent::vector(&fixture, None, &["loki", "file"], &edits);
+    vector.wait_for("three polls", |vector| vector.polls() >= 3);
+    // What it has said before must not be taken for its count now.
+    fixture.site.set_fault("sense2", "/", Some(qlik_sessions::site::Fault::Status(503)));
+    vector.wait_for("a failure", |vector| {
+        vector.file_events().iter().any(|event| event["event"] == "poll_error")
+    });
+    vector.stop();
+
+    let comments = loki_comments();
+    let ask = |path: &str, query: &str| -> Option<Value> {
+        let answer = get(port, &format!("/loki/api/v1/{path}={}", encoded(query)))?;
+        Some(serde_json::from_str::<Value>(&answer).ok()?["data"].clone())
+    };
+    let count = "sum by (server_name) (last_over_time({job=\"qlik-sessions\", event=~\"session_summary|poll_error\"} | json n=\"session_count\" | label_format n=\"{{ if .n }}{{ .n }}{{ else }}-1{{ end }}\" | unwrap n [2m]) by (server_name, virtual_proxy) >= 0)";
+    assert!(comments.contains(count), "not in the file: {count}");
+    let counts = wait_until("the counts", || {
+        let counts = ask("query?query", count)?["result"].clone();
+        let only_one = counts.as_array()?.len() == 1;
+        only_one.then_some(counts)
+    });
+    assert_eq!(counts[0]["metric"]["server_name"], "sense1");
+    assert_eq!(counts[0]["value"][1], "8");
+
+    let one_user = "{job=\"qlik-sessions\", event=\"session\"} | user=`LAB\\goran`";
+    assert!(comments.contains(one_user), "not in the file: {one_user}");
+    let one_user = one_user.replace("goran", "u6").replace("event=", "site=\"west\", event=");
+    let lines = ask("query_range?limit=1000&query", &one_user).expect("an answer");
+    let found: usize = lines["result"]
+        .as_array()
+        .expect("streams")
+        .iter()
+        .map(|stream| stream["values"].as_array().expect("values").len())
+        .sum();
+    let events = vector.file_events();
+    let due =
+        events.iter().filter(|event| event["user"] == "LAB\\u6" && event["event"] == "session");
+    assert_eq!(found, due.count());
+    // Only the program's log has no site.
+    let without = ask("series?match[]", "{job=\"qlik-sessions\", site=\"\", event!=\"log\"}");
+    assert_eq!(without, Some(json!([])));
 }
 
 fn mqtt_messages_come_at_butler_sos_topics() {
