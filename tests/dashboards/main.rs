@@ -13,6 +13,7 @@ mod http;
 mod numbers;
 #[cfg(unix)]
 mod scenario;
+mod schema;
 #[cfg(unix)]
 mod servers;
 #[cfg(unix)]
@@ -39,7 +40,10 @@ const GRID_COLUMNS: u64 = 24;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let mut trials = vec![test("wrong_queries_are_refused", forms::wrong_queries_are_refused)];
+    let mut trials = vec![
+        test("wrong_queries_are_refused", forms::wrong_queries_are_refused),
+        test("what_does_not_fit_the_schema_is_refused", schema::what_does_not_fit_is_refused),
+    ];
     trials.extend(dashboards().into_iter().map(|file| {
         let name = file.file_stem().expect("a name").to_string_lossy().into_owned();
         test(&name, move || check_dashboard(&file))
@@ -157,6 +161,8 @@ fn dashboards() -> Vec<PathBuf> {
 
 fn check_dashboard(file: &Path) {
     let dashboard = read(file);
+    let errors = schema::errors(&dashboard);
+    assert!(errors.is_empty(), "against Grafana's schema:\n{}", errors.join("\n"));
     let variables = dashboard["templating"]["list"].as_array().expect("there are variables");
     let names: Vec<&str> =
         variables.iter().filter_map(|variable| variable["name"].as_str()).collect();

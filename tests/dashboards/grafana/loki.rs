@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     Answer, DataSource, Row, View,
-    prometheus::{alternatives, matrix, vector},
+    prometheus::{alternatives, label_values, matrix, vector},
     seconds, text,
 };
 use crate::{http, scenario::SECOND};
@@ -23,9 +23,10 @@ impl DataSource for Loki {
     }
 
     fn variable(&self, query: &Value, view: &View) -> Result<Vec<String>, String> {
-        let (stream, label) = (text(&query["stream"]), text(&query["label"]));
+        let query = text(query);
+        let (stream, label) = label_values(&query)?;
         let (start, end) = (seconds(view.from), seconds(view.to));
-        let fields = http::parameters(&[("query", &stream), ("start", &start), ("end", &end)]);
+        let fields = http::parameters(&[("query", stream), ("start", &start), ("end", &end)]);
         let answer = http::get(&format!("{}/loki/api/v1/label/{label}/values?{fields}", self.url))?;
         Ok(answer["data"].as_array().into_iter().flatten().map(text).collect())
     }

@@ -22,9 +22,7 @@ impl DataSource for Prometheus {
 
     fn variable(&self, query: &Value, view: &View) -> Result<Vec<String>, String> {
         let query = text(query);
-        let inside = query.strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(')'));
-        let (selector, label) =
-            inside.and_then(|inside| inside.rsplit_once(", ")).ok_or("not label_values")?;
+        let (selector, label) = label_values(&query)?;
         let range = [("start", seconds(view.from)), ("end", seconds(view.to))];
         let fields = http::parameters(&[
             ("match[]", selector),
@@ -54,6 +52,13 @@ impl DataSource for Prometheus {
         let answer = http::get(&format!("{}/api/v1/query_range?{fields}", self.url))?;
         Ok(Answer { series: matrix(&answer, &ref_id), ..Answer::default() })
     }
+}
+
+/// What stands in `label_values(SELECTOR, LABEL)`.
+pub fn label_values(query: &str) -> Result<(&str, &str), String> {
+    let inside = query.strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(')'));
+    let parts = inside.and_then(|inside| inside.rsplit_once(", "));
+    parts.ok_or_else(|| format!("not label_values: {query}"))
 }
 
 /// `(one|two)`, escaped for a regular expression inside double quotes.
