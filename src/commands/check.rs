@@ -12,7 +12,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use self::report::{Finding, Report, Step};
-use super::{CommandError, Exit, SWITCHED_OFF, counted, printable, runtime};
+use super::{CommandError, Exit, SWITCHED_OFF, counted, printable, runtime, what_is_polled};
 use crate::{
     cli::CheckArgs,
     config::{Config, Problem, Severity},
@@ -72,9 +72,8 @@ fn report_config(config: &Config, report: &mut Report) -> Result<(), CommandErro
     report.add(Finding::ok(
         Step::Config,
         format!(
-            "{} on {}, polled every {}",
-            counted(config.targets.len(), "virtual proxy", "virtual proxies"),
-            counted(config.servers().count(), "server", "servers"),
+            "{}, polled every {}",
+            what_is_polled(config),
             humantime::format_duration(config.polling_interval)
         ),
     ))?;

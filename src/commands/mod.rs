@@ -132,6 +132,12 @@ fn load(path: &Path) -> Result<Option<Config>, CommandError> {
             server.name
         );
     }
+    for source in config.discovery.sources.iter().filter(|source| !source.tls.verify) {
+        tracing::warn!(
+            "the certificates of the repository service {} and of what it lists are NOT CHECKED (rejectUnauthorized: false): anybody between here and there can read and change what they answer",
+            source.host.configured
+        );
+    }
     Ok(Some(config))
 }
 
@@ -168,6 +174,26 @@ fn closed(output: &Output) -> Result<Exit, CommandError> {
             Err(io::Error::new(error.kind(), format!("stdout cannot be written: {error}")).into())
         }
         None => Ok(Exit::Done),
+    }
+}
+
+/// `36 virtual proxies on 3 servers`, and what is listed.
+fn what_is_polled(config: &Config) -> String {
+    let listed: Vec<String> = config
+        .discovery
+        .sources
+        .iter()
+        .map(|source| format!("what the repository service {} lists", source.host.configured))
+        .collect();
+    let configured = format!(
+        "{} on {}",
+        counted(config.targets.len(), "virtual proxy", "virtual proxies"),
+        counted(config.servers().count(), "server", "servers")
+    );
+    match (listed.is_empty(), config.targets.is_empty()) {
+        (true, _) => configured,
+        (false, true) => listed.join(" and "),
+        (false, false) => format!("{configured}, and {}", listed.join(" and ")),
     }
 }
 

@@ -45,7 +45,8 @@ pub fn run(path: &Path) -> Result<Exit, CommandError> {
             }
             signal = shutdown => return end(&output, signal).await,
         }
-        Ok(if report.targets_failed > 0 || !report.saved { Exit::Failed } else { Exit::Done })
+        let failed = report.targets_failed > 0 || report.nothing_to_poll || !report.saved;
+        Ok(if failed { Exit::Failed } else { Exit::Done })
     });
     // A name that is still being resolved must not keep the program.
     runtime.shutdown_background();

@@ -2,7 +2,9 @@
 
 use std::{convert::Infallible, path::Path, time::Duration};
 
-use super::{CommandError, Exit, SWITCHED_OFF, closed, counted, end, load, runtime};
+use super::{
+    CommandError, Exit, SWITCHED_OFF, closed, counted, end, load, runtime, what_is_polled,
+};
 use crate::{
     config::Config,
     output::{Closed, Output},
@@ -54,7 +56,7 @@ async fn poll_for_ever(
 ) -> Result<Infallible, Closed> {
     tracing::info!(
         "polling {} every {}",
-        counted(config.targets.len(), "target", "targets"),
+        what_is_polled(config),
         humantime::format_duration(config.polling_interval)
     );
     let mut schedule = Schedule::new(config.polling_interval, config.options.align_polls);

@@ -95,12 +95,18 @@ pub static SESSION_SOURCE: Section = Section {
         "maxBodyBytes",
         "maxLineBytes",
         "servers",
+        "discovery",
     ],
+    unknown: Unknown::Refused,
+};
+pub static DISCOVERY: Section = Section {
+    name: "Butler-SOS.sessionSource.discovery",
+    keys: &["host", "interval", "user", "exclude", "addresses", "tags"],
     unknown: Unknown::Refused,
 };
 pub static DIFFERING_SERVER: Section = Section {
     name: "Butler-SOS.sessionSource.servers.<serverName>",
-    keys: &["tlsServerName", "rejectUnauthorized", "cert"],
+    keys: &["tlsServerName", "rejectUnauthorized", "virtualProxies", "cert"],
     unknown: Unknown::Refused,
 };
 pub static DIFFERING_CERT: Section = Section {
@@ -138,8 +144,10 @@ const PLACES: &[(&Section, &[&str])] = &[
             "stateFile",
             "maxBodyBytes",
             "maxLineBytes",
+            "discovery",
         ],
     ),
+    (&DISCOVERY, &["addresses"]),
     (&DIFFERING_SERVER, &["tlsServerName"]),
     (&BUTLER_SOS, &["sessionSource", "serversToMonitor"]),
     (&USER_SESSIONS, &["enableSessionExtract", "excludeUser"]),
@@ -213,7 +221,9 @@ impl Section {
         is_misspelt: bool,
     ) -> Severity {
         let is_ours = elsewhere.is_some_and(|(section, _)| {
-            [&SESSION_SOURCE, &DIFFERING_SERVER].iter().any(|ours| std::ptr::eq(*ours, section))
+            [&SESSION_SOURCE, &DIFFERING_SERVER, &DISCOVERY]
+                .iter()
+                .any(|ours| std::ptr::eq(*ours, section))
         });
         if self.unknown == Unknown::Refused
             || PRIVATE.contains(&name)

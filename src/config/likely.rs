@@ -1,7 +1,7 @@
 //! What is valid and yet hardly meant: warned of, and read as it stands.
 
 use super::reader::{Node, Problem, Problems, Severity, Step, suggestion};
-use crate::target::ProxyAddress;
+use crate::target::{DEFAULT_PROXY_PORT, ProxyAddress};
 
 /// Ports on which other services of a Qlik Sense server listen.
 pub fn warn_of_port(node: &Node<'_>, proxy: &ProxyAddress) {
@@ -12,6 +12,13 @@ pub fn warn_of_port(node: &Node<'_>, proxy: &ProxyAddress) {
         _ => return,
     };
     node.warn(format!("{} is {whose}; the session API listens on 4243", proxy.port));
+}
+
+/// The same of a repository service.
+pub fn warn_of_repository_port(node: &Node<'_>, host: &ProxyAddress) {
+    if host.port == DEFAULT_PROXY_PORT {
+        node.warn("4243 is the port of the session API; the repository service listens on 4242");
+    }
 }
 
 /// Addresses of the hub and the like are no prefixes.

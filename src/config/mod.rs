@@ -6,6 +6,7 @@
 
 mod certificates;
 mod cures;
+mod discovery;
 mod keys;
 mod likely;
 mod reader;
@@ -22,7 +23,8 @@ use std::{
 
 use wildmatch::WildMatchPattern;
 
-use reader::{Node, Problems, suggestion};
+pub use discovery::{Discovery, RepositorySource, Scope};
+use reader::{Node, Problems};
 pub use reader::{Problem, Severity, Step};
 pub use text::{Decoded, decode};
 
@@ -69,6 +71,8 @@ pub struct Config {
     pub exclude: Vec<ExcludedUser>,
     /// What to poll, in the order of the file.
     pub targets: Vec<Target>,
+    /// What to poll beside that, because the repository service lists it.
+    pub discovery: Discovery,
     /// The likely cause, where extraction is switched on and yet there is nothing to poll.
     pub nothing_to_poll: Option<Problem>,
     /// The section `sessionSource`.
@@ -290,6 +294,7 @@ impl Config {
             polling_interval: DEFAULT_POLLING_INTERVAL,
             exclude: Vec::new(),
             targets: Vec::new(),
+            discovery: Discovery::default(),
             nothing_to_poll: None,
             options: Options::default(),
             warnings: Vec::new(),
@@ -306,10 +311,13 @@ impl Config {
         })
     }
 
-    /// The certificate sets of the servers, each once: servers share them.
+    /// The certificate sets of the servers and repository services, each once: they
+    /// share them.
     pub fn certificate_files(&self) -> impl Iterator<Item = &CertificateFiles> {
         let mut seen = HashSet::new();
-        self.servers().map(|server| &server.tls.files).filter(move |files| seen.insert(*files))
+        let repositories = self.discovery.sources.iter().map(|source| &source.tls.files);
+        let servers = self.servers().map(|server| &server.tls.files);
+        servers.chain(repositories).filter(move |files| seen.insert(*files))
     }
 
     /// Reads a configuration from a text; relative paths in it are relative to
@@ -390,16 +398,18 @@ impl Reader<'_> {
         let source = butler.section("sessionSource");
         let options = self.options(&source);
         // A file whose master switch is off may hold anything below it.
-        let targets = if enabled { self.targets(&butler, &source) } else { Vec::new() };
+        let (targets, discovery) =
+            if enabled { self.targets(&butler, &source) } else { Default::default() };
         check_line_length(&source.key("maxLineBytes"), &options, &targets);
-        let nothing_to_poll =
-            (enabled && targets.is_empty()).then(|| likely::cause_of_no_target(&butler));
+        let nothing_to_poll = (enabled && targets.is_empty() && discovery.sources.is_empty())
+            .then(|| likely::cause_of_no_target(&butler));
         Config {
             path: path.to_owned(),
             enabled,
             polling_interval,
             exclude: excluded_users(&sessions.key("excludeUser")),
             targets,
+            discovery,
             nothing_to_poll,
             options,
             warnings: Vec::new(),
@@ -501,7 +511,7 @@ impl Reader<'_> {
         UserIds::Pseudonym(Secret::new(key))
     }
 
-    fn targets(&self, butler: &Node<'_>, source: &Node<'_>) -> Vec<Target> {
+    fn targets(&self, butler: &Node<'_>, source: &Node<'_>) -> (Vec<Target>, Discovery) {
         let monitor = butler.section("serversToMonitor");
         let verify = monitor.key("rejectUnauthorized").boolean().unwrap_or(true);
         let cert = butler.section("cert");
@@ -527,13 +537,20 @@ impl Reader<'_> {
                 ));
             }
         }
+        let site = discovery::read(source, || self.tls(&shared.cert, verify, None));
+        let has_discovery = !source.key("discovery").is_absent();
+        let mut tls_by_name = HashMap::new();
         for (name, node) in differing {
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            if !names.contains(&name.as_str()) {
-                node.error(format!("no server has this serverName{}", suggestion(&name, &names)));
+            discovery::check_name(&node, &name, &names, has_discovery);
+            if has_discovery && let Some(tls) = self.tls(&shared.cert, verify, Some(&node)) {
+                tls_by_name.insert(name, tls);
             }
         }
-        merged.targets
+        let sources = match site {
+            Some(site) => vec![site],
+            None => merged.auto.iter().filter_map(discovery::of_server).collect(),
+        };
+        (merged.targets, Discovery { sources, tls_by_name, auto: merged.auto })
     }
 
     fn server(
@@ -559,15 +576,17 @@ impl Reader<'_> {
         let proxy_key = sessions.key("host");
         let proxy = proxy_key
             .required_text("the proxy's address, `name:4243`")
-            .and_then(|_| address(&proxy_key, &proxy_key.line_of_text()?));
-        let virtual_proxies = virtual_proxies(&sessions);
-        let engine = host.as_deref().and_then(|host| address(&host_key, host));
+            .and_then(|_| address(&proxy_key, &proxy_key.line_of_text()?, DEFAULT_PROXY_PORT));
+        let engine = host.as_deref().and_then(|host| address(&host_key, host, DEFAULT_PROXY_PORT));
         likely::warn_of_tags(node, &shared.tags);
+        let host = engine.as_ref().or(proxy.as_ref()).map(|it| host_without_port(&it.configured));
+        let name = name.or_else(|| host.map(str::to_owned));
+        let own = name.as_ref().and_then(|name| differing.remove(name));
+        let is_auto = own.as_ref().is_some_and(discovery::is_auto);
+        let virtual_proxies = virtual_proxies(&sessions, is_auto);
+        let (Some(name), Some(host)) = (name, host.map(str::to_owned)) else { return };
         let Some(proxy) = proxy else { return };
         likely::warn_of_port(&proxy_key, &proxy);
-        let host = host_without_port(&engine.as_ref().unwrap_or(&proxy).configured).to_owned();
-        let name = name.unwrap_or_else(|| host.clone());
-        let own = differing.remove(&name);
         let Some(tls) = self.tls(&shared.cert, shared.verify, own.as_ref()) else { return };
         if merged.hosts_by_name.get(&name).is_some_and(|other| *other != proxy) {
             node.key("serverName").warn(format!(
@@ -584,6 +603,9 @@ impl Reader<'_> {
             tls,
             is_listed: false,
         });
+        if is_auto {
+            merged.auto.push(Arc::clone(&server));
+        }
         for (node, virtual_proxy) in virtual_proxies {
             merged.add(&node, Target { server: Arc::clone(&server), virtual_proxy });
         }
@@ -634,6 +656,8 @@ struct Merged {
     targets: Vec<Target>,
     seen: HashMap<(String, u16, VirtualProxy), String>,
     hosts_by_name: HashMap<String, ProxyAddress>,
+    /// Servers with `virtualProxies: auto`.
+    auto: Vec<Arc<Server>>,
 }
 
 impl Merged {
@@ -667,17 +691,26 @@ fn check_cert(cert: &Node<'_>, monitor: &Node<'_>) {
 
 /// A summary whose fixed keys do not fit could not be written at all.
 fn check_line_length(node: &Node<'_>, options: &Options, targets: &[Target]) {
-    let site = options.site.as_ref().map_or(0, |site| 2 * site.len());
-    let needed =
-        |target: &&Target| TargetKeys::new(target, false).line_bytes() + site + SUMMARY_BYTES;
+    let needed = |target: &&Target| bytes_of_summary(target, options);
     let longest = targets.iter().max_by_key(needed);
-    if let Some(target) = longest.filter(|target| needed(target) > options.max_line_bytes) {
+    if let Some(target) = longest.filter(|target| !fits_a_line(target, options)) {
         node.error(format!(
             "{} bytes cannot hold a session_summary of {target}: its names and tags alone need {}",
             options.max_line_bytes,
             needed(&target)
         ));
     }
+}
+
+/// Returns whether a target's summary, without its users, is a line that is short
+/// enough.
+pub fn fits_a_line(target: &Target, options: &Options) -> bool {
+    bytes_of_summary(target, options) <= options.max_line_bytes
+}
+
+fn bytes_of_summary(target: &Target, options: &Options) -> usize {
+    let site = options.site.as_ref().map_or(0, |site| 2 * site.len());
+    TargetKeys::new(target, false).line_bytes() + site + SUMMARY_BYTES
 }
 
 /// `sessionSource.servers`, by serverName.
@@ -727,10 +760,10 @@ fn attribute_name(item: &Node<'_>) -> Option<String> {
 }
 
 /// Every entry with the place to complain about it.
-fn virtual_proxies<'a>(sessions: &Node<'a>) -> Vec<(Node<'a>, VirtualProxy)> {
+fn virtual_proxies<'a>(sessions: &Node<'a>, may_be_empty: bool) -> Vec<(Node<'a>, VirtualProxy)> {
     let list = sessions.key("virtualProxies");
     let items = list.items();
-    if items.is_empty() && (list.is_absent() || list.is_list()) {
+    if !may_be_empty && items.is_empty() && (list.is_absent() || list.is_list()) {
         list.error("is empty; expected a list such as [{virtualProxy: /}, {virtualProxy: /sales}]");
     }
     let mut found = Vec::new();
@@ -757,8 +790,8 @@ fn virtual_proxies<'a>(sessions: &Node<'a>) -> Vec<(Node<'a>, VirtualProxy)> {
 }
 
 /// An address under a key; a URL is taken for the address in it.
-fn address(node: &Node<'_>, text: &str) -> Option<ProxyAddress> {
-    match ProxyAddress::parse_url(text, DEFAULT_PROXY_PORT) {
+fn address(node: &Node<'_>, text: &str, default_port: u16) -> Option<ProxyAddress> {
+    match ProxyAddress::parse_url(text, default_port) {
         Ok((address, note)) => {
             note.into_iter().for_each(|note| node.warn(note));
             Some(address)

@@ -2,7 +2,13 @@
 //! from this machine, and which virtual proxies are targets.
 
 mod addresses;
+mod known;
+mod matching;
 mod node;
+mod targets;
 
 pub use addresses::Addresses;
+pub use known::{KnownList, SavedInquiry};
+pub use matching::{is_same, is_same_host};
 pub use node::{Node, Resolved, resolve};
+pub use targets::{all_targets, hosts_to_resolve};

@@ -85,4 +85,9 @@ impl Resolved {
     pub fn of(&self, host: &str) -> &[IpAddr] {
         self.0.get(host).map_or(&[], Vec::as_slice)
     }
+
+    /// Takes over what is known now; what was known stays where it is not.
+    pub fn update(&mut self, newer: Self) {
+        self.0.extend(newer.0.into_iter().filter(|(_, addresses)| !addresses.is_empty()));
+    }
 }

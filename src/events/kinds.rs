@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use jiff::{Timestamp, fmt::temporal::DateTimePrinter};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::id::EventId;
@@ -25,18 +25,18 @@ pub struct Event<'a, K> {
 }
 
 /// What the events of one target are called by. `transform` knows less of its
-/// target than the poller does.
-#[derive(Clone, Debug, Serialize)]
+/// target than the poller does. The state file keeps them, too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetKeys {
     pub(super) server_name: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     server_description: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     server_host: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     proxy_host: Option<String>,
     pub(super) virtual_proxy: String,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     tags: BTreeMap<String, String>,
     /// Where two servers share a name, their events' ids must differ all the same.
     #[serde(skip)]
@@ -73,6 +73,12 @@ impl TargetKeys {
             tags: BTreeMap::new(),
             id_name: server_name.to_owned(),
         }
+    }
+
+    /// Goes on from what was saved, which is without the name for ids.
+    #[must_use]
+    pub fn restored(self) -> Self {
+        Self { id_name: self.server_name.clone(), ..self }
     }
 
     /// How many bytes of every line they take.
@@ -157,6 +163,46 @@ pub struct GroupedSession<'a> {
     pub event_id: EventId,
     #[serde(flatten)]
     pub keys: SessionKeys<'a>,
+}
+
+/// What the events about a repository service are called by.
+#[derive(Clone, Debug, Serialize)]
+pub struct RepositoryKeys {
+    /// Its host as configured, without its port; that of a server with
+    /// `virtualProxies: auto` is the server's name.
+    pub server_name: String,
+    /// Its host without its port.
+    pub server_host: String,
+    /// Those of its servers.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+}
+
+/// `target_added` and `target_removed`.
+#[derive(Serialize)]
+pub struct TargetChange {
+    pub reason: Reason,
+}
+
+/// Why a target came or went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The repository service lists it.
+    Listed,
+    /// Two lists in a row do not have it.
+    NotListed,
+    /// It went from the configuration.
+    NotConfigured,
+}
+
+/// `discovery_error`.
+#[derive(Serialize)]
+pub struct DiscoveryError<'a> {
+    #[serde(flatten)]
+    pub repository: &'a RepositoryKeys,
+    #[serde(flatten)]
+    pub error: PollError<'a>,
 }
 
 /// `poll_error`.
@@ -278,6 +324,11 @@ mod tests {
             tags: [("environment".to_owned(), "prod".to_owned())].into(),
             ..TargetKeys::named("sense1", "/sales")
         };
+        let repository = RepositoryKeys {
+            server_name: "sense1".to_owned(),
+            server_host: "sense1".to_owned(),
+            tags: target.tags.clone(),
+        };
         let target = Some(&target);
         let attributes = [("group".to_owned(), vec!["x".to_owned()])].into();
         let certificates = CertificateDates { client: time(), server: time() };
@@ -326,19 +377,26 @@ mod tests {
                     keyframe: true,
                 },
             ),
+            event("poll_error", target, poll_error()),
+            event("target_added", target, TargetChange { reason: Reason::Listed }),
+            event("target_removed", target, TargetChange { reason: Reason::NotListed }),
             event(
-                "poll_error",
-                target,
-                PollError {
-                    category: "timeout",
-                    message: "no answer",
-                    hint: Some("wait"),
-                    http_status: Some(500),
-                    duration_ms: Some(1),
-                    consecutive_failures: 1,
-                },
+                "discovery_error",
+                None,
+                DiscoveryError { repository: &repository, error: poll_error() },
             ),
         ]
+    }
+
+    fn poll_error() -> PollError<'static> {
+        PollError {
+            category: "timeout",
+            message: "no answer",
+            hint: Some("wait"),
+            http_status: Some(500),
+            duration_ms: Some(1),
+            consecutive_failures: 1,
+        }
     }
 
     /// The keys that a part of the schema names, those of what it refers to included.

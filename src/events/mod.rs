@@ -8,7 +8,7 @@ mod lines;
 use jiff::Timestamp;
 use serde_json::value::{RawValue, to_raw_value};
 
-pub use kinds::{CertificateDates, TargetKeys, Time};
+pub use kinds::{CertificateDates, Reason, RepositoryKeys, TargetKeys, Time};
 pub use lines::Lines;
 
 use crate::{
@@ -18,8 +18,8 @@ use crate::{
 };
 use id::EventId;
 use kinds::{
-    Event, FullName, GroupedSession, PollError, SessionGroup, SessionKeys, SessionSummary,
-    SiteSummary,
+    DiscoveryError, Event, FullName, GroupedSession, PollError, SessionGroup, SessionKeys,
+    SessionSummary, SiteSummary, TargetChange,
 };
 
 /// Longest message or hint of a `poll_error`, in bytes.
@@ -260,15 +260,57 @@ impl<'a> TargetEvents<'a> {
         duration_ms: Option<u64>,
         consecutive_failures: u64,
     ) {
-        let keys = PollError {
-            category: failure.category.as_str(),
-            message: shortened(&failure.message),
-            hint: failure.hint.as_deref().map(shortened),
-            http_status: failure.http_status,
-            duration_ms,
-            consecutive_failures,
-        };
+        let keys = poll_error(failure, duration_ms, consecutive_failures);
         lines.add(&self.event("poll_error", Some(self.time), &[], keys));
+    }
+
+    /// `target_added` or `target_removed`.
+    pub fn target_change(&self, lines: &mut Lines, reason: Reason) {
+        let kind = match reason {
+            Reason::Listed => "target_added",
+            Reason::NotListed | Reason::NotConfigured => "target_removed",
+        };
+        lines.add(&self.event(kind, Some(self.time), &[], TargetChange { reason }));
+    }
+}
+
+/// `discovery_error`.
+pub fn discovery_error(
+    lines: &mut Lines,
+    repository: &RepositoryKeys,
+    site: Option<&str>,
+    timestamp: Timestamp,
+    failure: &Failure,
+    duration_ms: u64,
+    consecutive_failures: u64,
+) {
+    let time = Time(timestamp);
+    let facts = [&time.to_string(), repository.server_name.as_str(), &repository.server_host];
+    lines.add(&Event {
+        timestamp: time,
+        event: "discovery_error",
+        event_id: EventId::new("discovery_error", site, &facts),
+        site,
+        target: None,
+        keys: DiscoveryError {
+            repository,
+            error: poll_error(failure, Some(duration_ms), consecutive_failures),
+        },
+    });
+}
+
+fn poll_error(
+    failure: &Failure,
+    duration_ms: Option<u64>,
+    consecutive_failures: u64,
+) -> PollError<'_> {
+    PollError {
+        category: failure.category.as_str(),
+        message: shortened(&failure.message),
+        hint: failure.hint.as_deref().map(shortened),
+        http_status: failure.http_status,
+        duration_ms,
+        consecutive_failures,
     }
 }
 

@@ -6,4 +6,6 @@ mod lock;
 mod state;
 
 pub use known::{Changes, Ended, Known, KnownSession, Seen};
-pub use state::{RecentChanges, Saved, SavedTarget, SiteState, StateError, StateFile, TargetId};
+pub use state::{
+    RecentChanges, Saved, SavedTarget, SiteState, StateError, StateFile, TargetId, TargetState,
+};

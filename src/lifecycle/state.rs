@@ -25,7 +25,10 @@ use super::{
     Known, KnownSession, Seen,
     lock::{self, Lock, patiently},
 };
-use crate::{files, json, snapshot::SESSION_KEY_BYTES, target::Target};
+use crate::{
+    discovery::SavedInquiry, events::TargetKeys, files, json, snapshot::SESSION_KEY_BYTES,
+    target::Target,
+};
 
 const FORMAT: &str = "qlik-sessions state";
 const VERSION: u32 = 2;
@@ -57,6 +60,33 @@ pub struct SavedTarget {
     pub known: Known,
     /// Failed polls in a row.
     pub consecutive_failures: u64,
+    /// What its events are called by; an older version did not save that.
+    pub keys: Option<TargetKeys>,
+}
+
+/// What is to be saved of one target.
+#[derive(Debug)]
+pub struct TargetState<'a> {
+    /// What tells it from others.
+    pub id: &'a TargetId,
+    /// What its events are called by.
+    pub keys: Option<&'a TargetKeys>,
+    /// Its sessions.
+    pub known: &'a Known,
+    /// Failed polls in a row.
+    pub consecutive_failures: u64,
+}
+
+impl SavedTarget {
+    /// What is to be saved of a target that is not polled, or not yet.
+    pub fn state<'a>(&'a self, id: &'a TargetId) -> TargetState<'a> {
+        TargetState {
+            id,
+            keys: self.keys.as_ref(),
+            known: &self.known,
+            consecutive_failures: self.consecutive_failures,
+        }
+    }
 }
 
 /// What the state file held.
@@ -72,6 +102,8 @@ pub struct Saved {
     pub exclusions: Option<String>,
     /// When the last keyframe of the site was.
     pub last_keyframe: Option<Timestamp>,
+    /// What is known of the repository services.
+    pub inquiries: Vec<SavedInquiry>,
     /// Hides session ids where users are not named.
     pub session_key: Option<[u8; SESSION_KEY_BYTES]>,
     /// Session ids stand in it as the proxy gave them (version 1).
@@ -100,6 +132,8 @@ pub struct SiteState<'a> {
     pub exclusions: &'a str,
     /// When the last keyframe of the site was.
     pub last_keyframe: Option<Timestamp>,
+    /// What is known of the repository services.
+    pub inquiries: Vec<SavedInquiry>,
 }
 
 /// Why the state file cannot be used.
@@ -148,6 +182,8 @@ struct Document<'a> {
     exclusions: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_keyframe: Option<i64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    inquiries: Vec<SavedInquiry>,
     #[serde(borrow)]
     targets: Vec<TargetRecord<'a>>,
 }
@@ -155,6 +191,8 @@ struct Document<'a> {
 #[derive(Serialize, Deserialize)]
 struct TargetRecord<'a> {
     target: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    keys: Option<Cow<'a, TargetKeys>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_poll: Option<i64>,
     consecutive_failures: u64,
@@ -198,12 +236,12 @@ impl StateFile {
         let saved = match decode(&bytes) {
             _ if is_new => Saved::default(),
             Ok((named, saved)) if named == user_ids => saved,
-            Ok(_) => {
+            Ok((_, saved)) => {
                 tracing::warn!(
                     "users are no longer named as in the state file {} (`sessionSource.userIds` or its key): what it holds is forgotten, and this poll is the new baseline",
                     path.display()
                 );
-                Saved::default()
+                Saved { inquiries: saved.inquiries, ..Saved::default() }
             }
             Err(why) => {
                 let aside = beside(path, &format!(".kept-{}", Timestamp::now().as_millisecond()));
@@ -220,17 +258,24 @@ impl StateFile {
         Ok((state, saved))
     }
 
+    /// What a state file knows of repository services, for a program that only looks
+    /// at it. Nothing where it cannot be read.
+    pub fn inquiries_of(path: &Path) -> Vec<SavedInquiry> {
+        let bytes = files::read(path, MAX_STATE_BYTES).unwrap_or_default();
+        decode(&bytes).map(|(_, saved)| saved.inquiries).unwrap_or_default()
+    }
+
     /// Saves what is known of every target and of the site.
     ///
     /// # Errors
     /// Where the operating system refuses; the file then holds what it held.
     pub fn save<'a>(
         &self,
-        targets: impl Iterator<Item = (&'a TargetId, &'a Known, u64)>,
+        targets: impl Iterator<Item = TargetState<'a>>,
         site: &SiteState<'_>,
     ) -> Result<(), StateError> {
         let temporary = beside(&self.path, ".new");
-        let targets = targets.map(|(id, known, failures)| record(id, known, failures)).collect();
+        let targets = targets.map(record).collect();
         let document = Document {
             format: FORMAT.into(),
             version: VERSION,
@@ -244,6 +289,7 @@ impl StateFile {
                 .collect(),
             exclusions: Some(site.exclusions.into()),
             last_keyframe: site.last_keyframe.map(Timestamp::as_millisecond),
+            inquiries: site.inquiries.clone(),
             targets,
         };
         let file =
@@ -265,9 +311,11 @@ impl StateFile {
     }
 }
 
-fn record<'a>(id: &'a TargetId, known: &'a Known, consecutive_failures: u64) -> TargetRecord<'a> {
+fn record(state: TargetState<'_>) -> TargetRecord<'_> {
+    let TargetState { id, keys, known, consecutive_failures } = state;
     TargetRecord {
         target: Cow::Borrowed(&id.0),
+        keys: keys.map(Cow::Borrowed),
         last_poll: known.last_poll.map(|time| time.as_millisecond()),
         consecutive_failures,
         sessions: known
@@ -323,6 +371,7 @@ fn decode(bytes: &[u8]) -> Result<(String, Saved), String> {
             .collect(),
         exclusions: document.exclusions.map(Cow::into_owned),
         last_keyframe: document.last_keyframe.map(time),
+        inquiries: document.inquiries,
         session_key: document.session_key.as_deref().and_then(from_hexadecimal),
         plain_session_ids: head.version == VERSION_1,
     };
@@ -348,6 +397,7 @@ fn restore(record: &TargetRecord<'_>) -> SavedTarget {
             last_keyframe: record.last_keyframe.map(time),
         },
         consecutive_failures: record.consecutive_failures,
+        keys: record.keys.as_deref().cloned().map(TargetKeys::restored),
     }
 }
 

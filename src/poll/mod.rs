@@ -4,30 +4,38 @@
 //! `servers.rs`, its answer becomes events at once, and the site's summary
 //! comes last. A target that fails delays and spoils no other.
 
+mod inquiries;
 mod schedule;
 mod servers;
 mod shared;
 mod survey;
 mod target;
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+pub use inquiries::FailedInquiry;
 pub use schedule::{Schedule, Tick, last_multiple};
 pub use servers::client_settings;
 pub use shared::{SHARED_SESSIONS_HINT, SharedSessions};
 pub use survey::{Survey, Surveyed};
 
+use inquiries::{Asked, Inquiries};
 use servers::Servers;
 use target::{PolledTarget, TargetResult};
 
 use crate::{
     config::{Config, SessionDetails},
-    events::{Lines, SiteFacts, site_summary},
-    lifecycle::{Known, RecentChanges, Saved, SiteState, StateError, StateFile},
+    events::{Lines, Reason, SiteFacts, TargetEvents, TargetKeys, site_summary},
+    lifecycle::{
+        Known, RecentChanges, Saved, SavedTarget, SiteState, StateError, StateFile, TargetId,
+    },
     output::{Closed, Output},
     proxy::{CredentialsError, Deadline},
     snapshot::{Names, Rules},
@@ -68,13 +76,24 @@ pub struct PollReport {
     pub targets_failed: usize,
     /// What was seen is in the state file, where there is one.
     pub saved: bool,
+    /// There was nothing to poll: the repository service never listed anything.
+    pub nothing_to_poll: bool,
 }
 
 /// Polls all targets of a configuration.
 pub struct Poller {
+    config: Config,
     settings: Settings,
     servers: Servers,
+    /// None before the first poll.
     targets: Vec<PolledTarget>,
+    inquiries: Inquiries,
+    /// What an earlier run saved of targets that are not polled, or not yet.
+    unclaimed: HashMap<TargetId, SavedTarget>,
+    /// The targets are known: what comes from now on is added.
+    knows_targets: bool,
+    /// It was logged that there is nothing to poll yet.
+    waits: bool,
     state: Option<StateFile>,
     /// Saves that failed since the last one that did not.
     saves_failed: u64,
@@ -162,7 +181,7 @@ impl Poller {
         // Shorter than the interval, so that others have their turn behind a
         // request that does not come back.
         let request = config.options.timeout.min(config.polling_interval * 3 / 4);
-        let servers = Servers::new(config, client_settings(config, request))?;
+        let mut servers = Servers::new(config, client_settings(config, request))?;
         let (state, saved) = match &config.options.state_file {
             Some(path) => {
                 let (state, saved) =
@@ -180,33 +199,29 @@ impl Poller {
             (Mode::Stream, None) => RETELL_FOR,
             (Mode::Once, None) => Duration::ZERO,
         };
-        let Saved { targets: mut saved, mut pending, mut recent, plain_session_ids, .. } = saved;
+        let Saved { targets: mut unclaimed, mut pending, mut recent, inquiries, .. } = saved;
         if retell_for.is_zero() || exclusions_changed {
             recent.clear();
         }
-        if let Some(last) = saved.values().filter_map(|target| target.known.last_poll).max() {
+        if let Some(last) = unclaimed.values().filter_map(|target| target.known.last_poll).max() {
             forget_old(&mut recent, last, retell_for);
         }
         if !recent.is_empty() {
             // What is pending is the last of them.
             pending = recent.iter().map(|recent| recent.lines.as_str()).collect();
         }
-        let targets = config
-            .targets
-            .iter()
-            .map(|target| {
-                let ambiguous = shares_its_name(target, &config.targets);
-                let server = servers.index_of(&target.server);
-                let mut polled = PolledTarget::new(target.clone(), server, ambiguous);
-                if let Some(mut before) = saved.remove(polled.id()) {
-                    if plain_session_ids {
-                        hide_session_ids(&mut before.known, rules.names());
-                    }
-                    polled.restore(before);
-                }
-                polled
-            })
-            .collect();
+        if saved.plain_session_ids {
+            unclaimed
+                .values_mut()
+                .for_each(|target| hide_session_ids(&mut target.known, rules.names()));
+        }
+        let inquiries = Inquiries::new(
+            config,
+            servers.credentials(),
+            client_settings(config, request),
+            inquiries,
+            mode == Mode::Once,
+        );
         Ok(Self {
             settings: Settings {
                 rules,
@@ -223,8 +238,13 @@ impl Poller {
                 align_polls: config.options.align_polls,
                 exclusions_changed,
             },
+            config: config.clone(),
             servers,
-            targets,
+            targets: Vec::new(),
+            inquiries,
+            unclaimed,
+            knows_targets: false,
+            waits: false,
             pending,
             recent,
             last_keyframe,
@@ -234,22 +254,29 @@ impl Poller {
         })
     }
 
-    /// Polls every target once and sends the events.
+    /// Polls every target once and sends the events. A repository service that was
+    /// never asked is asked first; others are asked beside, and what they list is
+    /// polled from the next poll on.
     ///
     /// # Errors
     /// When stdout is closed.
     pub async fn poll(&mut self, output: &Output, tick: Tick) -> Result<PollReport, Closed> {
         self.send_pending(output).await?;
         self.servers.begin_poll();
-        let Self { settings, servers, targets, .. } = self;
-        let time = PollTime::now(settings, tick.stamp);
+        self.inquiries.refresh(self.servers.credentials());
+        let time = PollTime::now(&self.settings, tick.stamp);
+        let mut changes = self.know_targets(time, output).await?;
+        if self.targets.is_empty() && !self.inquiries.have_a_list() {
+            return self.wait_for_a_list(output).await;
+        }
+        let Self { settings, servers, targets, inquiries, .. } = self;
         let keyframe = settings.keyframe_is_due(self.last_keyframe, time.wall)
             || (settings.exclusions_changed && settings.details == SessionDetails::Changes);
         let polled = targets.iter_mut().map(|target| target.poll(settings, servers, time, output));
+        let asking = inquiries.ask_due(settings, time, settings.request);
         let mut site = SiteFacts { polls_skipped: tick.missed, keyframe, ..SiteFacts::default() };
-        let mut changes = Vec::new();
-        let mut results: Vec<TargetResult> =
-            join_all(polled).await.into_iter().collect::<Result<_, _>>()?;
+        let (results, asked) = tokio::join!(join_all(polled), asking);
+        let mut results: Vec<TargetResult> = results.into_iter().collect::<Result<_, _>>()?;
         self.warn_of_shared_sessions(&mut results);
         for mut result in results {
             changes.append(&mut result.changes);
@@ -259,8 +286,12 @@ impl Poller {
         if keyframe {
             self.last_keyframe = Some(time.wall);
         }
-        self.send_changes(changes, time.wall, output).await?;
         site.certificates = self.servers.certificate_dates();
+        output.send(asked.errors).await?;
+        if asked.new_list {
+            changes.append(&mut self.take_lists(asked.first_list, time).await);
+        }
+        self.send_changes(changes, time.wall, output).await?;
         site.duration_ms = time.elapsed_ms();
         let mut lines = Lines::new(self.settings.max_line_bytes);
         site_summary(
@@ -273,12 +304,116 @@ impl Poller {
         );
         output.send(lines.take()).await?;
         self.servers.warn_of_expiry(time.wall);
+        self.save_what_is_out(output).await?;
+        Ok(PollReport {
+            targets_failed: site.targets_failed(),
+            saved: self.saves_failed == 0,
+            nothing_to_poll: false,
+        })
+    }
+
+    /// Sees to it that the targets are known, as far as they can be: those of the
+    /// configuration and of the lists, which are asked for where there are none yet.
+    /// Returns the lines about targets that went meanwhile.
+    async fn know_targets(&mut self, time: PollTime, output: &Output) -> Result<Vec<u8>, Closed> {
+        let mut asked = Asked::default();
+        if self.inquiries.never_asked() || (self.targets.is_empty() && self.inquiries.lack_a_list())
+        {
+            // The targets need the rest of the interval.
+            let limit = self.settings.interval / 2;
+            asked = self.inquiries.ask_due(&self.settings, time, limit).await;
+            output.send(std::mem::take(&mut asked.errors)).await?;
+        }
+        if self.knows_targets && !asked.new_list {
+            return Ok(Vec::new());
+        }
+        self.knows_targets = true;
+        Ok(self.take_lists(true, time).await)
+    }
+
+    /// Without targets there is nothing to sum up.
+    async fn wait_for_a_list(&mut self, output: &Output) -> Result<PollReport, Closed> {
+        if !std::mem::replace(&mut self.waits, true) {
+            tracing::warn!(
+                "nothing can be polled before the repository service {} has listed its virtual proxies; it is asked again at every poll",
+                self.inquiries.names()
+            );
+        }
+        self.save_what_is_out(output).await?;
+        Ok(PollReport { targets_failed: 0, saved: self.saves_failed == 0, nothing_to_poll: true })
+    }
+
+    async fn save_what_is_out(&mut self, output: &Output) -> Result<(), Closed> {
         if self.state.is_some() {
             output.flushed().await?;
             self.save("");
         }
-        let targets_failed = site.targets_failed();
-        Ok(PollReport { targets_failed, saved: self.saves_failed == 0 })
+        Ok(())
+    }
+
+    /// Polls from now on what the lists and the configuration hold. Returns the lines
+    /// about what came and what went: nothing came with a first list, which is where
+    /// it begins.
+    async fn take_lists(&mut self, first_list: bool, time: PollTime) -> Vec<u8> {
+        let left = time.deadline.poll_ends.saturating_duration_since(Instant::now());
+        let limit = left.min(self.settings.request / 2);
+        let targets = self.inquiries.targets(&self.config, limit).await;
+        let (added, removed) = self.set_targets(targets);
+        let mut lines = Lines::new(self.settings.max_line_bytes);
+        let mut add = |keys: &TargetKeys, reason| {
+            TargetEvents::new(keys, self.settings.site.as_deref(), time.wall)
+                .target_change(&mut lines, reason);
+        };
+        for target in added.into_iter().map(|place| &self.targets[place]).filter(|_| !first_list) {
+            tracing::info!("{} is listed now, and polled from the next poll on", target.name());
+            add(target.keys(), Reason::Listed);
+        }
+        for target in removed {
+            tracing::info!("{} is no longer listed, and no longer polled", target.name());
+            add(target.keys(), Reason::NotListed);
+        }
+        if !self.inquiries.lack_a_list() {
+            for keys in self.unclaimed.drain().filter_map(|(_, saved)| saved.keys) {
+                add(&keys, Reason::NotConfigured);
+            }
+        }
+        if first_list && self.inquiries.have_a_list() && !self.inquiries.is_empty() {
+            tracing::info!(
+                "with what {} lists, {} targets are polled",
+                self.inquiries.names(),
+                self.targets.len()
+            );
+        }
+        lines.take()
+    }
+
+    /// Polls these targets and no others. Returns the places of the new ones, and
+    /// those that are left out.
+    fn set_targets(&mut self, targets: Vec<Target>) -> (Vec<usize>, Vec<PolledTarget>) {
+        let mut before: HashMap<TargetId, PolledTarget> =
+            self.targets.drain(..).map(|polled| (polled.id().clone(), polled)).collect();
+        self.servers.set(targets.iter().map(|target| &target.server));
+        let mut added = Vec::new();
+        for target in &targets {
+            let ambiguous = shares_its_name(target, &targets);
+            let server = self.servers.index_of(&target.server);
+            let polled = match before.remove(&TargetId::from(target)) {
+                Some(mut polled) => {
+                    polled.become_target(target.clone(), server, ambiguous);
+                    polled
+                }
+                None => {
+                    added.push(self.targets.len());
+                    let mut polled = PolledTarget::new(target.clone(), server, ambiguous);
+                    if let Some(saved) = self.unclaimed.remove(polled.id()) {
+                        polled.restore(saved);
+                    }
+                    polled
+                }
+            };
+            self.targets.push(polled);
+        }
+        (added, before.into_values().collect())
     }
 
     /// Logs once that two servers show the same sessions.
@@ -329,13 +464,15 @@ impl Poller {
     /// a save that fails is logged, and polling goes on.
     fn save(&mut self, pending: &str) {
         let Some(state) = &self.state else { return };
-        let targets = self.targets.iter().map(PolledTarget::saved);
+        let unclaimed = self.unclaimed.iter().map(|(id, saved)| saved.state(id));
+        let targets = self.targets.iter().map(PolledTarget::saved).chain(unclaimed);
         let site = SiteState {
             session_key: self.settings.rules.names().session_key(),
             pending,
             recent: &self.recent,
             exclusions: &self.settings.rules.exclusions(),
             last_keyframe: self.last_keyframe,
+            inquiries: self.inquiries.saved(),
         };
         match state.save(targets, &site) {
             Ok(()) => self.saves_failed = 0,

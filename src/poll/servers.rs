@@ -36,6 +36,8 @@ const WARN_AGAIN: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct Servers {
     credentials: Credentials,
     settings: ClientSettings,
+    /// Requests that may be in flight to one server.
+    requests: usize,
     servers: Vec<PolledServer>,
     permits: Permits,
 }
@@ -80,27 +82,52 @@ impl Servers {
     /// certificates cannot be used fails alone.
     ///
     /// # Errors
-    /// All certificate files that cannot be used, where no server has any that can.
+    /// All certificate files that cannot be used, where no server and no repository
+    /// service has any that can.
     pub fn new(config: &Config, settings: ClientSettings) -> Result<Self, CredentialsError> {
-        let (mut credentials, problems) = Credentials::load(config.certificate_files());
-        let mut servers: Vec<PolledServer> = Vec::new();
-        for target in &config.targets {
-            if !servers.iter().any(|known| known.is(&target.server)) {
-                let client = client(&target.server, &mut credentials, settings);
-                let requests = config.options.concurrency_per_server;
-                servers.push(PolledServer::new(&target.server, client, requests));
-            }
-        }
-        if !servers.is_empty() && servers.iter().all(|server| server.client.is_err()) {
+        let (credentials, problems) = Credentials::load(config.certificate_files());
+        let permits = config.options.concurrency;
+        let permits =
+            Permits { all: Semaphore::new(permits), slow: Semaphore::new((permits / 2).max(1)) };
+        let requests = config.options.concurrency_per_server;
+        let mut new = Self { credentials, settings, requests, servers: Vec::new(), permits };
+        new.set(config.servers());
+        let mut repositories = config.discovery.sources.iter();
+        let is_usable = new.servers.iter().any(|server| server.client.is_ok())
+            || repositories.any(|source| new.credentials.get(&source.tls.files).is_some());
+        if !is_usable && !problems.0.is_empty() {
             return Err(problems);
         }
         for problem in &problems.0 {
             tracing::error!("{problem}");
         }
-        let permits = config.options.concurrency;
-        let permits =
-            Permits { all: Semaphore::new(permits), slow: Semaphore::new((permits / 2).max(1)) };
-        Ok(Self { credentials, settings, servers, permits })
+        Ok(new)
+    }
+
+    /// Has these servers and no others; those that stay keep their connections.
+    pub fn set<'a>(&mut self, wanted: impl Iterator<Item = &'a Arc<Server>>) {
+        let mut before = std::mem::take(&mut self.servers);
+        for server in wanted {
+            if self.servers.iter().any(|known| known.is(server)) {
+                continue;
+            }
+            let known = before.iter().position(|known| known.is(server));
+            let polled = match known {
+                Some(known) => {
+                    PolledServer { server: Arc::clone(server), ..before.swap_remove(known) }
+                }
+                None => {
+                    let client = client(server, &mut self.credentials, self.settings);
+                    PolledServer::new(server, client, self.requests)
+                }
+            };
+            self.servers.push(polled);
+        }
+    }
+
+    /// The certificates, for the repository services.
+    pub fn credentials(&mut self) -> &mut Credentials {
+        &mut self.credentials
     }
 
     /// The place of a server.
@@ -265,7 +292,8 @@ fn client(
     ProxyClient::new(server, credentials, settings)
 }
 
-fn unusable_certificates(problem: &FileProblem) -> Failure {
+/// Why a server or repository service fails whose certificates cannot be used.
+pub fn unusable_certificates(problem: &FileProblem) -> Failure {
     Failure::new(
         Category::CertificateError,
         format!("its certificates cannot be used: {}: {}", problem.path.display(), problem.message),

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     config::SessionDetails,
     events::{Lines, SessionEvent, SummaryFacts, TargetEvents, TargetKeys},
-    lifecycle::{Changes, Known, SavedTarget, TargetId},
+    lifecycle::{Changes, Known, SavedTarget, TargetId, TargetState},
     output::{CHUNK_BYTES, Closed, Output},
     proxy::Failure,
     snapshot::{DistinctUsers, Snapshot},
@@ -67,6 +67,11 @@ impl PolledTarget {
         &self.target.server.name
     }
 
+    /// What it is called in the log.
+    pub fn name(&self) -> String {
+        self.target.to_string()
+    }
+
     /// Its name in the state file.
     pub fn id(&self) -> &TargetId {
         &self.id
@@ -79,8 +84,25 @@ impl PolledTarget {
     }
 
     /// What is to be saved.
-    pub fn saved(&self) -> (&TargetId, &Known, u64) {
-        (&self.id, &self.known, self.consecutive_failures)
+    pub fn saved(&self) -> TargetState<'_> {
+        TargetState {
+            id: &self.id,
+            keys: Some(&self.keys),
+            known: &self.known,
+            consecutive_failures: self.consecutive_failures,
+        }
+    }
+
+    /// What its events are called by.
+    pub fn keys(&self) -> &TargetKeys {
+        &self.keys
+    }
+
+    /// Goes on as this target, which is the same but perhaps for its names.
+    pub fn become_target(&mut self, target: Target, server: usize, ambiguous_name: bool) {
+        self.keys = TargetKeys::new(&target, ambiguous_name);
+        self.target = target;
+        self.server = server;
     }
 
     /// Asks it, and sends its events.

@@ -344,6 +344,38 @@ impl Site {
         Ok(path)
     }
 
+    /// Writes the client's certificates and a configuration without any server: the
+    /// repository service lists them. Further lines under `discovery`, each
+    /// indented by six blanks, and under `sessionSource`, by four.
+    ///
+    /// # Errors
+    /// As [`Site::write_config`].
+    pub fn write_discovery_config(
+        &self,
+        folder: &Path,
+        interval: Duration,
+        discovery: &str,
+        session_source: &str,
+    ) -> io::Result<PathBuf> {
+        self.certificates.write_to(folder)?;
+        let path = folder.join("config.yaml");
+        let text = format!(
+            "Butler-SOS:
+  cert: {{clientCert: client.pem, clientCertKey: client_key.pem, clientCertCA: root.pem}}
+  userSessions: {{enableSessionExtract: true, pollingInterval: {}}}
+  sessionSource:
+    discovery:
+      host: \"localhost:{}\"
+{discovery}
+{session_source}
+",
+            interval.as_millis(),
+            self.address(REPOSITORY).port(),
+        );
+        fs::write(&path, text)?;
+        Ok(path)
+    }
+
     fn config(&self, interval: Duration, session_source: &str) -> String {
         let mut text = format!(
             "Butler-SOS:

@@ -67,6 +67,7 @@ fn main() -> ExitCode {
     let tests = [
         openssl::TESTS,
         repository::TESTS,
+        repository::LOOPBACK_TESTS,
         vector::TESTS,
         fluent_bit::TESTS,
         collector::TESTS,

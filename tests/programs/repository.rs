@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::{
     Test,
-    support::{Backend, Finished, free_port, of_kind, program, wait_until},
+    support::{Backend, Finished, Running, assert_valid, free_port, of_kind, program, wait_until},
     tests,
 };
 
@@ -18,7 +18,14 @@ pub const TESTS: &[Test] = tests![
     ["openssl"] a_passphrase_comes_from_a_file_and_a_pfx_has_its_key,
     ["nginx"] what_nginx_lists_is_found_and_polled,
     ["nginx"] nginx_refuses_in_words_that_are_explained,
+    ["nginx"] what_nginx_lists_may_change_while_stream_runs,
 ];
+
+/// Every address of the block is this machine's on Linux alone.
+#[cfg(target_os = "linux")]
+pub const LOOPBACK_TESTS: &[Test] = tests![["nginx"] one_server_gets_what_its_own_node_lists];
+#[cfg(not(target_os = "linux"))]
+pub const LOOPBACK_TESTS: &[Test] = &[];
 
 fn a_passphrase_comes_from_a_file_and_a_pfx_has_its_key() {
     let site = Site::start(&[("Central", &["/", "/sales"])]).expect("the site starts");
@@ -55,6 +62,7 @@ fn a_passphrase_comes_from_a_file_and_a_pfx_has_its_key() {
 /// to none, one node by its address, one with another port, inner slashes.
 struct NginxSite {
     folder: TempDir,
+    address: String,
     repository: u16,
     /// Name, host name and port.
     nodes: Vec<(&'static str, &'static str, u16)>,
@@ -75,6 +83,10 @@ fn prefixes(node: &str) -> Vec<String> {
 
 impl NginxSite {
     fn new() -> Self {
+        Self::at("127.0.0.1", free_port())
+    }
+
+    fn at(address: &str, repository: u16) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         Certificates::generate().write_all_to(folder.path()).expect("written");
         let nodes = vec![
@@ -82,8 +94,9 @@ impl NginxSite {
             ("SENSE2", "127.0.0.1", free_port()),
             ("SENSE3", "LOCALHOST", free_port()),
         ];
-        let site = Self { folder, repository: free_port(), nodes, _nginx: None };
-        site.write_lists();
+        let address = address.to_owned();
+        let site = Self { folder, address, repository, nodes, _nginx: None };
+        site.write_lists(&prefixes);
         site.write_sessions();
         site.start()
     }
@@ -98,7 +111,8 @@ impl NginxSite {
         fs::write(path, value.to_string()).expect("written");
     }
 
-    fn write_lists(&self) {
+    /// What the repository service lists from now on.
+    fn write_lists(&self, prefixes: &dyn Fn(&str) -> Vec<String>) {
         let virtual_proxy = |prefix: &String| {
             json!({"id": "x", "prefix": prefix, "description": format!("About {prefix}"),
                    "sessionInactivityTimeout": 30, "loadBalancingServerNodes": []})
@@ -143,12 +157,14 @@ impl NginxSite {
         nginx.arg("-p").arg(self.folder.path()).arg("-c").arg(self.path("nginx.conf"));
         nginx.args(["-e", "stderr"]);
         self._nginx = Some(Backend::start(nginx, &self.path("nginx.log")));
-        wait_until("nginx", || std::net::TcpStream::connect(("127.0.0.1", self.repository)).ok());
+        wait_until("nginx", || {
+            std::net::TcpStream::connect((self.address.as_str(), self.repository)).ok()
+        });
         self
     }
 
     fn config(&self) -> String {
-        let folder = self.folder.path().display();
+        let (folder, address) = (self.folder.path().display(), &self.address);
         let tls = format!(
             "ssl_certificate {folder}/server.pem; ssl_certificate_key {folder}/server_key.pem;
              ssl_client_certificate {folder}/root.pem; ssl_verify_client on;
@@ -156,7 +172,7 @@ impl NginxSite {
         );
         let xsrf = r#"{ return 403 "XSRF prevention check failed. Possible XSRF discovered."; }"#;
         let mut servers = format!(
-            r#"server {{ listen 127.0.0.1:{} ssl; {tls} root {folder};
+            r#"server {{ listen {address}:{} ssl; {tls} root {folder};
                 if ($arg_xrfkey !~ "^[0-9A-Za-z]{{16}}$") {xsrf}
                 if ($arg_xrfkey != $http_x_qlik_xrfkey) {xsrf}
                 if ($http_x_qlik_user != "{QLIK_USER}") {{ return 403 "Forbidden"; }}
@@ -165,7 +181,7 @@ impl NginxSite {
         );
         for (name, _, port) in &self.nodes {
             servers.push_str(&format!(
-                "\nserver {{ listen 127.0.0.1:{port} ssl; {tls} root {folder}/{name}; }}"
+                "\nserver {{ listen {address}:{port} ssl; {tls} root {folder}/{name}; }}"
             ));
         }
         let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -245,4 +261,81 @@ fn nginx_refuses_in_words_that_are_explained() {
     assert_eq!(run.code, Some(1));
     assert!(run.stderr.contains("auth_error"), "{}", run.stderr);
     assert!(run.stderr.contains("exported from this site's QMC"), "{}", run.stderr);
+}
+
+fn what_nginx_lists_may_change_while_stream_runs() {
+    let site = NginxSite::new();
+    let config = site.path("config.yaml");
+    let text = format!(
+        "Butler-SOS:
+  cert: {{clientCert: client.pem, clientCertKey: client_key.pem, clientCertCA: root.pem}}
+  userSessions: {{enableSessionExtract: true, pollingInterval: 1000}}
+  sessionSource:
+    discovery: {{host: \"localhost:{}\", interval: 1000, exclude: [/SENSE3/*]}}
+",
+        site.repository
+    );
+    fs::write(&config, text).expect("written");
+    let mut command = program();
+    command.arg("stream").arg("-c").arg(&config);
+    let mut stream = Running::start(command);
+    let targets = |poll: &[Value]| poll.last().expect("a summary")["targets"].clone();
+    let first = stream.poll();
+    assert_eq!(targets(&first), 30);
+    assert_eq!(first.last().expect("a summary")["targets_failed"], 0);
+    let list = site.path("qrs/proxyservice/full");
+    // One virtual proxy less on each node.
+    site.write_lists(&|node| prefixes(node).split_off(1));
+    let removed = stream.poll_until(|poll| !of_kind(poll, "target_removed").is_empty());
+    assert_eq!(of_kind(&removed, "target_removed").len(), 3);
+    assert_eq!(targets(&stream.poll()), 27);
+    for (body, category) in [
+        ("[]", "auth_error"),
+        ("<html><body>Log in</body></html>", "login_page"),
+        ("{}", "invalid_body"),
+    ] {
+        fs::write(&list, body).expect("written");
+        let poll = stream.poll_until(|poll| {
+            of_kind(poll, "discovery_error").iter().any(|error| error["category"] == category)
+        });
+        assert_eq!(targets(&poll), 27);
+    }
+    site.write_lists(&prefixes);
+    let added = stream.poll_until(|poll| !of_kind(poll, "target_added").is_empty());
+    assert_eq!(of_kind(&added, "target_added").len(), 3);
+    assert_eq!(targets(&stream.poll()), 30);
+    assert!(of_kind(&stream.seen, "session_ended").is_empty());
+    assert_valid(&stream.seen);
+}
+
+#[cfg(target_os = "linux")]
+fn one_server_gets_what_its_own_node_lists() {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let address = format!("127.77.{high}.{low}");
+    let site = NginxSite::at(&address, 4242);
+    let port = site.nodes[1].2;
+    let config = site.path("config.yaml");
+    let text = format!(
+        "Butler-SOS:
+  cert: {{clientCert: client.pem, clientCertKey: client_key.pem, clientCertCA: root.pem}}
+  userSessions: {{enableSessionExtract: true}}
+  sessionSource:
+    servers:
+      sense2: {{virtualProxies: auto, tlsServerName: localhost}}
+  serversToMonitor:
+    servers:
+      - host: 127.0.0.1:4747
+        serverName: sense2
+        userSessions: {{enable: true, host: \"{address}:{port}\"}}
+"
+    );
+    fs::write(&config, text).expect("written");
+    let mut once = program();
+    once.arg("once").arg("-c").arg(&config);
+    let run = Finished::of(once);
+    assert_eq!(run.code, Some(0), "{}{}", run.stderr, run.stdout);
+    let events = run.events();
+    let summaries = of_kind(&events, "session_summary");
+    assert_eq!(summaries.len(), 12);
+    assert!(summaries.iter().all(|event| event["server_name"] == "sense2"));
 }

@@ -6,8 +6,9 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::ask::Answers;
 use crate::{
-    poll::Surveyed,
+    poll::{FailedInquiry, Surveyed},
     proxy::Failure,
     snapshot::{DistinctUsers, Session, Snapshot},
     target::Target,
@@ -21,6 +22,8 @@ pub struct Look {
     pub at: Timestamp,
     /// In the order of the configuration.
     pub targets: Vec<TargetSeen>,
+    /// Repository services that could not be asked which targets there are.
+    pub failed_inquiries: Vec<FailedInquiry>,
 }
 
 /// One target in a look.
@@ -67,9 +70,10 @@ pub struct ConnectedSession {
 impl Look {
     /// The answers as a look; what the look before knew of targets that could not be
     /// read is kept.
-    pub fn new(before: Option<Self>, answers: Vec<Surveyed>, at: Timestamp) -> Self {
+    pub fn new(before: Option<Self>, answers: Answers, at: Timestamp) -> Self {
         let mut before = before.map(|look| look.targets).unwrap_or_default();
         let targets = answers
+            .targets
             .into_iter()
             .map(|Surveyed { target, answer }| {
                 let known = before.iter_mut().find(|seen| seen.is(&target));
@@ -87,7 +91,7 @@ impl Look {
                 }
             })
             .collect();
-        Self { at, targets }
+        Self { at, targets, failed_inquiries: answers.failed_inquiries }
     }
 
     /// The targets that answered, with their states.
@@ -103,15 +107,24 @@ impl Look {
         self.targets.iter().filter_map(|seen| Some((seen, seen.failure.as_ref()?)))
     }
 
+    /// Returns whether every target is known and answered; known is also what an older
+    /// list of a repository service has.
+    pub fn is_complete(&self) -> bool {
+        self.failed().next().is_none()
+            && self.failed_inquiries.iter().all(|failed| failed.has_old_list)
+    }
+
     /// All that is known, old states included.
     pub fn known(&self) -> impl Iterator<Item = (&TargetSeen, &State)> {
         self.targets.iter().filter_map(|seen| Some((seen, seen.state.as_ref()?)))
     }
 
     /// Returns whether every target answered and had no session but those of
-    /// excluded users.
+    /// excluded users. Where a repository service could not be asked, there may be
+    /// targets that nobody knows of.
     pub fn is_empty(&self) -> bool {
-        self.failed().next().is_none()
+        self.failed_inquiries.is_empty()
+            && self.failed().next().is_none()
             && self.answered().all(|(_, state)| state.sessions.is_empty())
     }
 

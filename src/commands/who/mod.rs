@@ -1,5 +1,6 @@
 //! `who`: who is connected now, for people: once, again and again, or until nobody is.
 
+mod ask;
 mod look;
 mod screen;
 mod show;
@@ -7,7 +8,6 @@ mod wait;
 mod watch;
 
 use std::{
-    collections::BTreeSet,
     io::{self, Write},
     time::Duration,
 };
@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use self::{
+    ask::{Choice, Chosen, NothingChosen},
     look::Look,
     show::{Changes, Show},
 };
@@ -24,41 +25,49 @@ use crate::{
     cli::{WhoArgs, WhoOutput},
     config::Config,
     output::PatientStdout,
-    poll::{StartError, Survey},
-    target::{Target, VirtualProxy},
 };
 
 pub fn run(args: &WhoArgs) -> Result<Exit, CommandError> {
     let nothing = if args.until_empty { Exit::Config } else { Exit::Done };
     let Some(mut config) = load(&args.config.config)? else { return Ok(nothing) };
-    choose_targets(&mut config, args).map_err(|message| {
-        if args.until_empty {
-            CommandError::NothingSelected(message)
-        } else {
-            CommandError::Usage(message)
-        }
-    })?;
+    let choice = Choice::new(args);
+    if config.discovery.sources.is_empty() {
+        // The certificates of other servers do not matter then.
+        config.targets = choice.of(config.targets, &[]).map_err(|NothingChosen(message)| {
+            if args.until_empty {
+                CommandError::NothingSelected(message)
+            } else {
+                CommandError::Usage(message)
+            }
+        })?;
+    }
     // People see the sessions of excluded users as a count beside the others.
     config.options.excluded_users_count = false;
     let show =
         Show { session_limit: config.options.session_limit, width: None, most_rows: usize::MAX };
     if args.until_empty {
-        return wait::until_empty(&config, show, args);
+        return wait::until_empty(&config, choice, show, args);
     }
     match args.watch {
         Some(every) => {
-            watch::watch(&config, show, args.output, every.unwrap_or(config.polling_interval))
+            let every = every.unwrap_or(config.polling_interval);
+            watch::watch(&config, choice, show, args.output, every)
         }
-        None => once(&config, show, args.output),
+        None => once(&config, choice, show, args.output),
     }
 }
 
-fn once(config: &Config, show: Show, output: WhoOutput) -> Result<Exit, CommandError> {
-    let mut survey = Survey::new(config, None).map_err(StartError::from)?;
+fn once(
+    config: &Config,
+    choice: Choice,
+    show: Show,
+    output: WhoOutput,
+) -> Result<Exit, CommandError> {
+    let mut chosen = Chosen::new(config, choice, None)?;
     let runtime = runtime()?;
-    let answers = runtime.block_on(survey.ask());
+    let answers = runtime.block_on(chosen.ask());
     runtime.shutdown_background();
-    let look = Look::new(None, answers, Timestamp::now());
+    let look = Look::new(None, answers?, Timestamp::now());
     let mut stdout = PatientStdout::new();
     match output {
         WhoOutput::Table => stdout.write_all(table_and_totals(&look, show).as_bytes())?,
@@ -68,7 +77,7 @@ fn once(config: &Config, show: Show, output: WhoOutput) -> Result<Exit, CommandE
             io::stderr().write_all(show.failures(&look).as_bytes())?;
         }
     }
-    Ok(if look.failed().next().is_none() { Exit::Done } else { Exit::Failed })
+    Ok(if look.is_complete() { Exit::Done } else { Exit::Failed })
 }
 
 fn table_and_totals(look: &Look, show: Show) -> String {
@@ -109,30 +118,9 @@ fn blocks(texts: &[String]) -> String {
     there.join("\n")
 }
 
-/// Leaves only what `--server` and `--virtual-proxy` name.
-fn choose_targets(config: &mut Config, args: &WhoArgs) -> Result<(), String> {
-    let known = |name: fn(&Target) -> String, targets: &[Target]| {
-        targets.iter().map(name).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ")
-    };
-    if let Some(name) = &args.server {
-        let servers = known(|target| target.server.name.clone(), &config.targets);
-        config.targets.retain(|target| {
-            let server = &target.server;
-            [&server.name, &server.host, &server.proxy.host]
-                .iter()
-                .any(|own| own.eq_ignore_ascii_case(name))
-        });
-        if config.targets.is_empty() {
-            return Err(format!("no server is called `{name}`; there are: {servers}"));
-        }
+/// Where somebody looks, a wrong name is a wrong argument.
+impl From<NothingChosen> for CommandError {
+    fn from(NothingChosen(message): NothingChosen) -> Self {
+        Self::Usage(message)
     }
-    if let Some(prefix) = &args.virtual_proxy {
-        let prefixes = known(|target| target.virtual_proxy.to_string(), &config.targets);
-        let wanted = VirtualProxy::new(prefix);
-        config.targets.retain(|target| target.virtual_proxy == wanted);
-        if config.targets.is_empty() {
-            return Err(format!("no virtual proxy `{wanted}`; there are: {prefixes}"));
-        }
-    }
-    Ok(())
 }

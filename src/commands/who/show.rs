@@ -10,7 +10,11 @@ use super::{
     super::{counted, printable},
     look::{ConnectedSession, Look, State},
 };
-use crate::snapshot::{DistinctUsers, User, sorted_names};
+use crate::{
+    poll::FailedInquiry,
+    proxy::Failure,
+    snapshot::{DistinctUsers, User, sorted_names},
+};
 
 /// Shows looks.
 #[derive(Clone, Copy, Debug)]
@@ -132,8 +136,12 @@ impl Show {
         text
     }
 
-    /// The targets that could not be read; empty where there is none.
+    /// What could not be read; empty where there is nothing.
     pub fn failures(&self, look: &Look) -> String {
+        self.failed_targets(look) + &self.failed_inquiries(look)
+    }
+
+    fn failed_targets(&self, look: &Look) -> String {
         let count = look.failed().count();
         if count == 0 {
             return String::new();
@@ -143,19 +151,40 @@ impl Show {
             counted(count, "virtual proxy", "virtual proxies")
         ));
         for (seen, failure) in look.failed() {
-            let category = failure.category.as_str();
-            text.push_str(&self.broken(&format!(
-                "  ✗ {}: {category}: {}",
-                printable(&seen.target.to_string()),
-                printable(&failure.message)
-            )));
-            if let Some(hint) = &failure.hint {
-                text.push_str(&self.broken(&format!("      {}", printable(hint))));
-            }
+            text.push_str(&self.reason(&format!("{}: ", seen.target), failure));
             if let Some(state) = &seen.state {
                 let at = local_time(state.at);
                 text.push_str(&self.broken(&format!("      it was last read at {at}")));
             }
+        }
+        text
+    }
+
+    fn failed_inquiries(&self, look: &Look) -> String {
+        let mut text = String::new();
+        for FailedInquiry { repository, failure, has_old_list } in &look.failed_inquiries {
+            let consequence = if *has_old_list {
+                "its virtual proxies are those of an older list"
+            } else {
+                "its virtual proxies are not known"
+            };
+            text.push_str(&self.broken(&format!(
+                "The repository service {repository} could NOT be asked; {consequence}:"
+            )));
+            text.push_str(&self.reason("", failure));
+        }
+        text
+    }
+
+    fn reason(&self, of: &str, failure: &Failure) -> String {
+        let category = failure.category.as_str();
+        let mut text = self.broken(&format!(
+            "  ✗ {}{category}: {}",
+            printable(of),
+            printable(&failure.message)
+        ));
+        if let Some(hint) = &failure.hint {
+            text.push_str(&self.broken(&format!("      {}", printable(hint))));
         }
         text
     }
@@ -191,6 +220,7 @@ impl Show {
             users_at_limit: sorted_names(users.at_limit(self.session_limit)),
             sessions,
             failed,
+            failed_inquiries: look.failed_inquiries.iter().map(InquiryRecord::from).collect(),
         };
         let text = if pretty {
             serde_json::to_string_pretty(&document)
@@ -257,6 +287,8 @@ struct Document<'a> {
     users_at_limit: Vec<&'a str>,
     sessions: Vec<&'a ConnectedSession>,
     failed: Vec<FailedTarget<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    failed_inquiries: Vec<InquiryRecord<'a>>,
 }
 
 #[derive(Serialize)]
@@ -267,6 +299,28 @@ struct FailedTarget<'a> {
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct InquiryRecord<'a> {
+    repository: &'a str,
+    has_old_list: bool,
+    category: &'static str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'a str>,
+}
+
+impl<'a> From<&'a FailedInquiry> for InquiryRecord<'a> {
+    fn from(FailedInquiry { repository, failure, has_old_list }: &'a FailedInquiry) -> Self {
+        Self {
+            repository,
+            has_old_list: *has_old_list,
+            category: failure.category.as_str(),
+            message: &failure.message,
+            hint: failure.hint.as_deref(),
+        }
+    }
 }
 
 fn failed_targets(look: &Look) -> Vec<FailedTarget<'_>> {

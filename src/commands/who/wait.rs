@@ -7,6 +7,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     super::{CommandError, Exit, GRACE, closed, counted, runtime},
+    ask::{Choice, Chosen, NothingChosen},
     blocks, for_programs,
     look::Look,
     show::{Changes, Show, local_time},
@@ -16,14 +17,19 @@ use crate::{
     cli::{WhoArgs, WhoOutput},
     config::Config,
     output::{Closed, Output},
-    poll::{StartError, Survey},
     signals,
 };
 
-/// Ends with 0 only when every target answered in one look, and none had a session.
-pub fn until_empty(config: &Config, show: Show, args: &WhoArgs) -> Result<Exit, CommandError> {
+/// Ends with 0 only when every repository service and every target answered in one
+/// look, and none had a session.
+pub fn until_empty(
+    config: &Config,
+    choice: Choice,
+    show: Show,
+    args: &WhoArgs,
+) -> Result<Exit, CommandError> {
     let mut wait = Wait {
-        survey: Survey::new(config, Some(config.polling_interval)).map_err(StartError::from)?,
+        chosen: Chosen::new(config, choice, Some(config.polling_interval))?,
         interval: config.polling_interval,
         format: args.output,
         show,
@@ -35,7 +41,7 @@ pub fn until_empty(config: &Config, show: Show, args: &WhoArgs) -> Result<Exit, 
         let output = Output::stdout()?;
         let shutdown = signals::shutdown()?;
         let end = tokio::select! {
-            emptied = wait.until_empty(&output) => emptied.map_or(End::NoReader, |()| End::Empty),
+            end = wait.until_empty(&output) => end.unwrap_or(End::NoReader),
             () = output.closed() => End::NoReader,
             signal = shutdown => End::Interrupted(signal),
             time = time_up(args.max_wait) => End::TimeUp(time),
@@ -49,6 +55,8 @@ pub fn until_empty(config: &Config, show: Show, args: &WhoArgs) -> Result<Exit, 
 /// Why the waiting ended.
 enum End {
     Empty,
+    /// There is nothing to wait for, and what there is.
+    NothingChosen(String),
     NoReader,
     Interrupted(&'static str),
     TimeUp(Duration),
@@ -65,7 +73,7 @@ async fn time_up(max_wait: Option<Duration>) -> Duration {
 }
 
 struct Wait {
-    survey: Survey,
+    chosen: Chosen,
     interval: Duration,
     format: WhoOutput,
     show: Show,
@@ -75,18 +83,22 @@ struct Wait {
 }
 
 impl Wait {
-    async fn until_empty(&mut self, output: &Output) -> Result<(), Closed> {
+    async fn until_empty(&mut self, output: &Output) -> Result<End, Closed> {
         let mut ticks = ticks(self.interval);
         loop {
             ticks.tick().await;
-            let answers = self.survey.ask().await;
+            let answers = match self.chosen.ask().await {
+                Ok(answers) => answers,
+                Err(NothingChosen(message)) => return Ok(End::NothingChosen(message)),
+            };
             let is_first = self.last.is_none();
             let look = Look::new(self.last.take(), answers, Timestamp::now());
             output.send(self.text(&look, is_first).into_bytes()).await?;
             let is_empty = look.is_empty();
             self.last = Some(look);
             if is_empty {
-                return output.flushed().await;
+                output.flushed().await?;
+                return Ok(End::Empty);
             }
         }
     }
@@ -120,12 +132,20 @@ impl Wait {
                 counted(count, "virtual proxy", "virtual proxies")
             ),
         };
-        format!("left: {}{failed}", self.show.totals(look))
+        let unlisted: String = look
+            .failed_inquiries
+            .iter()
+            .map(|failed| {
+                format!(", and the repository service {} could not be asked", failed.repository)
+            })
+            .collect();
+        format!("left: {}{failed}{unlisted}", self.show.totals(look))
     }
 
     async fn end(&self, end: End, output: &Output) -> Result<Exit, CommandError> {
         let why = match end {
             End::Empty => return Ok(Exit::Done),
+            End::NothingChosen(message) => return Err(CommandError::NothingSelected(message)),
             End::NoReader => {
                 closed(output)?;
                 "nobody reads stdout any more".to_owned()

@@ -1,13 +1,14 @@
 //! `who --watch`: looks again and again; in place on a terminal, block by block
 //! elsewhere.
 
-use std::{convert::Infallible, io, time::Duration};
+use std::{convert::Infallible, time::Duration};
 
 use jiff::Timestamp;
 use tokio::{pin, time::sleep};
 
 use super::{
     super::{CommandError, Exit, closed, counted, end, runtime},
+    ask::{Answers, Choice, Chosen, NothingChosen},
     blocks, for_programs,
     look::Look,
     screen::Screen,
@@ -18,7 +19,6 @@ use crate::{
     cli::WhoOutput,
     config::Config,
     output::{Closed, Output},
-    poll::{StartError, Survey},
     signals,
 };
 
@@ -28,45 +28,46 @@ const SIZE_CHECK: Duration = Duration::from_millis(250);
 /// Looks until it is told to end, which is no failure.
 pub fn watch(
     config: &Config,
+    choice: Choice,
     show: Show,
     format: WhoOutput,
     every: Duration,
 ) -> Result<Exit, CommandError> {
-    let survey = Survey::new(config, Some(every)).map_err(StartError::from)?;
-    let pages = Pages { show, every, targets: config.targets.len() };
+    let chosen = Chosen::new(config, choice, Some(every))?;
+    let pages = Pages { show, every, asked: what_is_asked(config) };
     let runtime = runtime()?;
     let result = runtime.block_on(async {
         if format == WhoOutput::Table && Screen::is_there() {
-            in_place(survey, &pages).await
+            in_place(chosen, &pages).await
         } else {
-            as_blocks(survey, &pages, format).await
+            as_blocks(chosen, &pages, format).await
         }
     });
     runtime.shutdown_background();
     result
 }
 
-async fn in_place(survey: Survey, pages: &Pages) -> Result<Exit, CommandError> {
+async fn in_place(chosen: Chosen, pages: &Pages) -> Result<Exit, CommandError> {
     let shutdown = signals::shutdown()?;
     let screen = Screen::enter()?;
     tokio::select! {
-        Err(error) = refresh_for_ever(survey, pages, &screen) => Err(error.into()),
+        Err(error) = refresh_for_ever(chosen, pages, &screen) => Err(error),
         _ = shutdown => Ok(Exit::Done),
     }
 }
 
 async fn refresh_for_ever(
-    mut survey: Survey,
+    mut chosen: Chosen,
     pages: &Pages,
     screen: &Screen,
-) -> io::Result<Infallible> {
+) -> Result<Infallible, CommandError> {
     let mut ticks = ticks(pages.every);
     let mut look = None;
     loop {
-        let answers = {
+        let answers: Result<Answers, NothingChosen> = {
             let asking = async {
                 ticks.tick().await;
-                survey.ask().await
+                chosen.ask().await
             };
             pin!(asking);
             loop {
@@ -78,7 +79,7 @@ async fn refresh_for_ever(
                 }
             }
         };
-        look = Some(Look::new(look, answers, Timestamp::now()));
+        look = Some(Look::new(look, answers?, Timestamp::now()));
     }
 }
 
@@ -88,27 +89,30 @@ async fn other_size(screen: &Screen, size: (u16, u16)) {
     }
 }
 
-async fn as_blocks(survey: Survey, pages: &Pages, format: WhoOutput) -> Result<Exit, CommandError> {
+async fn as_blocks(chosen: Chosen, pages: &Pages, format: WhoOutput) -> Result<Exit, CommandError> {
     let output = Output::stdout()?;
     let shutdown = signals::shutdown()?;
     tokio::select! {
-        Err(Closed) = write_for_ever(survey, pages, format, &output) => closed(&output),
+        Err(error) = write_for_ever(chosen, pages, format, &output) => match error {
+            CommandError::Closed(Closed) => closed(&output),
+            error => Err(error),
+        },
         () = output.closed() => closed(&output),
         signal = shutdown => end(&output, signal).await,
     }
 }
 
 async fn write_for_ever(
-    mut survey: Survey,
+    mut chosen: Chosen,
     pages: &Pages,
     format: WhoOutput,
     output: &Output,
-) -> Result<Infallible, Closed> {
+) -> Result<Infallible, CommandError> {
     let mut ticks = ticks(pages.every);
     let mut before: Option<Look> = None;
     loop {
         ticks.tick().await;
-        let answers = survey.ask().await;
+        let answers = chosen.ask().await?;
         let is_first = before.is_none();
         let look = Look::new(before, answers, Timestamp::now());
         let text =
@@ -118,11 +122,20 @@ async fn write_for_ever(
     }
 }
 
+fn what_is_asked(config: &Config) -> String {
+    if config.discovery.sources.is_empty() {
+        counted(config.targets.len(), "virtual proxy", "virtual proxies")
+    } else {
+        "the repository service, and all virtual proxies that it lists".to_owned()
+    }
+}
+
 /// What is shown of each look.
 struct Pages {
     show: Show,
     every: Duration,
-    targets: usize,
+    /// What the first look is waited for.
+    asked: String,
 }
 
 impl Pages {
@@ -130,8 +143,7 @@ impl Pages {
     fn page(&self, look: Option<&Look>, (width, height): (u16, u16)) -> String {
         let show = Show { width: Some(width), ..self.show };
         let Some(look) = look else {
-            let targets = counted(self.targets, "virtual proxy", "virtual proxies");
-            return show.broken(&format!("asking {targets} …"));
+            return show.broken(&format!("asking {} …", self.asked));
         };
         let every = humantime::format_duration(self.every);
         let heading = show
