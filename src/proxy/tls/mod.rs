@@ -1,6 +1,6 @@
 //! TLS with a proxy service: who we are ([`Identity`]), whom we trust
 //! ([`Roots`]), what to accept of certificates as the QMC has made them over
-//! the years ([`client_config`]), and why it failed ([`explain`]).
+//! the years ([`client_config`]), and why it failed ([`explain()`]).
 
 mod encrypted;
 mod explain;
