@@ -226,12 +226,46 @@ pub struct TransformArgs {
 #[cfg(feature = "demo")]
 #[derive(Args, Debug)]
 pub struct DemoArgs {
-    /// Time between polls, and between people's comings and goings
-    #[arg(long, default_value = "2s", value_parser = at_least_a_second)]
-    pub interval: Duration,
+    /// Time between polls, and between people's comings and goings [default: 2s; with --record: 5m]
+    #[arg(long, value_parser = at_least_a_second)]
+    pub interval: Option<Duration>,
     /// Break the virtual proxy /sales of sense1 in this way
     #[arg(long, value_name = "KIND")]
     pub fault: Option<crate::site::Fault>,
+    /// Print the events of so many days at once, up to yesterday, and end
+    ///
+    /// Office hours, weekends, a node that hangs, a poller that rests, a restart: to try a
+    /// report or a dashboard. The same --from, --seed and --timezone make the same events.
+    #[arg(
+        long, value_name = "DAYS", conflicts_with = "fault",
+        value_parser = clap::value_parser!(u16).range(1..=3660)
+    )]
+    pub record: Option<u16>,
+    /// First day of what is recorded, such as 2026-11-02
+    #[arg(long, value_name = "DATE", requires = "record")]
+    pub from: Option<jiff::civil::Date>,
+    /// Time zone in which people keep office hours (IANA name) [default: that of the machine]
+    #[arg(long, value_name = "ZONE", requires = "record")]
+    pub timezone: Option<String>,
+    /// Another number makes other people come at other times [default: 1]
+    #[arg(long, value_name = "NUMBER", requires = "record")]
+    pub seed: Option<u64>,
+    /// How much is recorded of each session, as `sessionDetails` in a configuration [default: snapshot]
+    #[arg(long, value_enum, requires = "record")]
+    pub session_details: Option<RecordDetails>,
+}
+
+/// `sessionDetails` of what is recorded.
+#[cfg(feature = "demo")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum RecordDetails {
+    /// Every session at every poll
+    #[default]
+    Snapshot,
+    /// The same, many to a line
+    Grouped,
+    /// Starts and ends, and every session once an hour
+    Changes,
 }
 
 fn at_least_a_second(text: &str) -> Result<Duration, String> {

@@ -1,18 +1,34 @@
 //! `demo`: the real poller against the built-in simulated site.
 //!
 //! The site's certificates and a Butler SOS file for it are written to a
-//! temporary folder, and from there on this is `stream`.
+//! temporary folder, and from there on this is `stream`. With `--record`, days that
+//! have passed are written at once.
+
+mod record;
+
+use std::time::Duration;
 
 use super::{CommandError, Exit, stream};
 use crate::{cli::DemoArgs, site::Site};
 
+/// Time between polls.
+const INTERVAL: Duration = Duration::from_secs(2);
+
 pub fn run(args: &DemoArgs) -> Result<Exit, CommandError> {
+    match args.record {
+        Some(days) => record::record(args, days),
+        None => poll(args),
+    }
+}
+
+fn poll(args: &DemoArgs) -> Result<Exit, CommandError> {
+    let interval = args.interval.unwrap_or(INTERVAL);
     let folder = tempfile::Builder::new().prefix("qlik-sessions-demo-").tempdir()?;
-    let site = Site::demo(args.interval)?;
+    let site = Site::demo(interval)?;
     if let Some(fault) = args.fault.clone() {
         site.set_fault("sense1", "/sales", Some(fault));
     }
-    let config = site.write_config(folder.path(), args.interval)?;
+    let config = site.write_config(folder.path(), interval)?;
     tracing::info!("a simulated site answers on this machine; stop with Ctrl-C");
     stream::run(&config)
 }

@@ -14,6 +14,7 @@ mod who;
 
 use std::{io, path::Path, process, time::Duration};
 
+use jiff::tz::TimeZone;
 use tokio::runtime::Runtime;
 
 use crate::{
@@ -195,6 +196,16 @@ fn what_is_polled(config: &Config) -> String {
         (false, true) => listed.join(" and "),
         (false, false) => format!("{configured}, and {}", listed.join(" and ")),
     }
+}
+
+/// A time zone by its IANA name, or that of the machine.
+fn time_zone(name: Option<&str>) -> Result<TimeZone, CommandError> {
+    let Some(name) = name else { return Ok(TimeZone::system()) };
+    TimeZone::get(name).map_err(|_| {
+        CommandError::Usage(format!(
+            "`{name}` is no time zone; expected a name like `Europe/Stockholm` or `UTC`"
+        ))
+    })
 }
 
 /// `1 session`, `2 sessions`.

@@ -12,7 +12,7 @@ use jiff::{
     tz::TimeZone,
 };
 
-use super::{CommandError, Exit, counted};
+use super::{CommandError, Exit, counted, time_zone};
 use crate::{
     cli::{ReportArgs, ReportOutput},
     report::{
@@ -45,14 +45,7 @@ pub fn run(args: &ReportArgs) -> Result<Exit, CommandError> {
 }
 
 fn question(args: &ReportArgs) -> Result<Question, CommandError> {
-    let zone = match &args.timezone {
-        Some(name) => TimeZone::get(name).map_err(|_| {
-            CommandError::Usage(format!(
-                "`{name}` is no time zone; expected a name like `Europe/Stockholm` or `UTC`"
-            ))
-        })?,
-        None => TimeZone::system(),
-    };
+    let zone = time_zone(args.timezone.as_deref())?;
     let time = |text: &Option<String>, end: DayEnd| {
         text.as_deref().map(|text| parse_time(text, &zone, end)).transpose()
     };

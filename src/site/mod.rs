@@ -11,6 +11,7 @@
 
 mod certificates;
 mod fault;
+mod past;
 mod population;
 mod repository;
 mod server;
@@ -30,6 +31,7 @@ use tokio::sync::{oneshot, watch};
 
 pub use certificates::{Certificates, Shape};
 pub use fault::Fault;
+pub use past::{Outage, OutageKind, Past, PastOptions, TARGETS, Visit, recorded_config};
 pub use population::Population;
 
 /// The repository service's name, where a method wants that of a node: it can be

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use fastrand::Rng;
+
 use super::SimulatedSession;
 
 const PEOPLE: &[(&str, &str)] = &[
@@ -29,14 +31,14 @@ const MAX_SESSIONS: usize = 5;
 /// some came. The same seed gives the same sequence.
 #[derive(Debug)]
 pub struct Population {
-    random: u64,
+    random: Rng,
     connected: BTreeMap<(String, String), Vec<SimulatedSession>>,
 }
 
 impl Population {
     /// Nobody is connected yet.
     pub fn new(seed: u64) -> Self {
-        Self { random: seed | 1, connected: BTreeMap::new() }
+        Self { random: Rng::with_seed(seed), connected: BTreeMap::new() }
     }
 
     /// Who is connected to a virtual proxy at the next moment.
@@ -48,11 +50,11 @@ impl Population {
                 self.join(&mut sessions);
             }
         } else {
-            if self.below(3) == 0 {
-                let leaving = self.below(sessions.len());
+            if self.random.usize(..3) == 0 {
+                let leaving = self.random.usize(..sessions.len());
                 sessions.remove(leaving);
             }
-            if self.below(2 + sessions.len()) < USUAL / 2 {
+            if self.random.usize(..2 + sessions.len()) < USUAL / 2 {
                 self.join(&mut sessions);
             }
         }
@@ -60,53 +62,43 @@ impl Population {
     }
 
     fn join(&mut self, sessions: &mut Vec<SimulatedSession>) {
-        let session_id = self.guid();
-        if self.below(10) == 0 {
-            let anonymous = format!("anonymous{}", self.guid());
+        if self.random.usize(..10) == 0 {
+            let anonymous = format!("anonymous{}", guid(&mut self.random));
+            let session_id = guid(&mut self.random);
             sessions.push(SimulatedSession::new(&session_id, "NONE", &anonymous));
             return;
         }
-        let (directory, id) = PEOPLE[self.below(PEOPLE.len())];
+        let (directory, id) = PEOPLE[self.random.usize(..PEOPLE.len())];
         let held = sessions
             .iter()
             .filter(|session| session.user_directory == directory && session.user_id == id)
             .count();
-        if held >= MAX_SESSIONS {
-            return;
+        if held < MAX_SESSIONS {
+            sessions.push(new_session(&mut self.random, directory, id));
         }
-        let mut session = SimulatedSession::new(&session_id, directory, id);
-        let attribute =
-            |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
-        session.attributes = vec![
-            attribute("group", "Everyone"),
-            attribute("group", if directory == "LAB" { "Analysts" } else { "Partners" }),
-            attribute("email", ""),
-        ];
-        sessions.push(session);
     }
+}
 
-    /// A number from 0 to `limit` - 1.
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit.max(1) as u64) as usize
-    }
+/// A session with the attributes that a user of this directory has.
+pub(super) fn new_session(random: &mut Rng, directory: &str, id: &str) -> SimulatedSession {
+    let mut session = SimulatedSession::new(&guid(random), directory, id);
+    let attribute = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
+    session.attributes = vec![
+        attribute("group", "Everyone"),
+        attribute("group", if directory == "LAB" { "Analysts" } else { "Partners" }),
+        attribute("email", ""),
+    ];
+    session
+}
 
-    /// Xorshift64: plausible is enough.
-    fn next(&mut self) -> u64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        self.random
-    }
-
-    fn guid(&mut self) -> String {
-        let (a, b) = (self.next(), self.next());
-        format!(
-            "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}",
-            a >> 32,
-            (a >> 16) & 0xffff,
-            a & 0xfff,
-            b >> 52,
-            b & 0xffff_ffff_ffff
-        )
-    }
+fn guid(random: &mut Rng) -> String {
+    let (a, b) = (random.u64(..), random.u64(..));
+    format!(
+        "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}",
+        a >> 32,
+        (a >> 16) & 0xffff,
+        a & 0xfff,
+        b >> 52,
+        b & 0xffff_ffff_ffff
+    )
 }
