@@ -12,6 +12,7 @@ use crate::{
     agents::{Agent, place_fluent_bit, shipped},
     capture::Capture,
     collector::{Collector, check_records},
+    groups::split,
     outputs,
     support::{Fixture, free_port, get, of_kind, sessions, wait_until},
     tests,
@@ -277,7 +278,8 @@ fn influxdb_and_prometheus_get_flat_records() {
 }
 
 fn a_collector_gets_every_record_with_conventional_names() {
-    let fixture = Fixture::new(&[("sense1", &["/"])], STATE);
+    let options = format!("{STATE}\n    sessionDetails: grouped");
+    let fixture = Fixture::new(&[("sense1", &["/"])], &options);
     // More than one batch of the plugin's default.
     fixture.site.set_sessions("sense1", "/", &sessions(1_200));
     let collector = Collector::start(&fixture);
@@ -288,7 +290,7 @@ fn a_collector_gets_every_record_with_conventional_names() {
     let mut fluent_bit = Agent::fluent_bit(&fixture, &["opentelemetry", "file"], &edits);
     wait_until("three polls", || (fluent_bit.polls() >= 3).then_some(()));
     fluent_bit.stop();
-    let events = fluent_bit.file_events();
+    let events = split(&fluent_bit.file_events());
     let due = ids_of_first_polls(&events, 2);
     let arrived = once_each(collector.ids().iter().map(String::as_str), "opentelemetry");
     assert!(arrived.is_superset(&due), "{} of {}", arrived.len(), due.len());

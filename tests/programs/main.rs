@@ -19,6 +19,8 @@ mod capture;
 mod collector;
 #[cfg(unix)]
 mod fluent_bit;
+#[cfg(unix)]
+mod groups;
 mod openssl;
 #[cfg(unix)]
 mod repository;
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
         repository::LOOPBACK_TESTS,
         vector::TESTS,
         fluent_bit::TESTS,
+        groups::TESTS,
         collector::TESTS,
         terminal::TESTS,
     ];

@@ -13,7 +13,9 @@ use std::{
 use chrono::{DateTime, Utc};
 use serde_json::Value as Json;
 use vrl::{
-    compiler::{CompilationResult, Context, Program, TargetValue, TimeZone, compile, state::RuntimeState},
+    compiler::{
+        CompilationResult, Context, Program, TargetValue, TimeZone, compile, state::RuntimeState,
+    },
     diagnostic::Formatter,
     value::{KeyString, Secrets, Value},
 };
@@ -23,7 +25,8 @@ fn vector() -> PathBuf {
 }
 
 fn yaml(path: &Path) -> Json {
-    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let text =
+        fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_yaml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
@@ -50,7 +53,11 @@ fn compiled(name: &str, source: &str) -> Program {
 /// Runs a program on one event: its result, and the event as it left it. None
 /// where it aborts.
 fn run(program: &Program, event: Value) -> Option<(Value, Value)> {
-    let mut target = TargetValue { value: event, metadata: Value::Object(BTreeMap::new()), secrets: Secrets::default() };
+    let mut target = TargetValue {
+        value: event,
+        metadata: Value::Object(BTreeMap::new()),
+        secrets: Secrets::default(),
+    };
     let mut state = RuntimeState::default();
     let timezone = TimeZone::default();
     let mut context = Context::new(&mut target, &mut state, &timezone);
@@ -61,14 +68,19 @@ fn run(program: &Program, event: Value) -> Option<(Value, Value)> {
     }
 }
 
-/// The lines of the fixtures, as the exec source hands them on.
+fn fixture(name: &str) -> String {
+    fs::read_to_string(vector().join("tests/fixtures").join(name)).expect("it is there")
+}
+
+/// The lines of all kinds, as the exec source hands them on.
 fn raw_events() -> Vec<Value> {
-    let received: DateTime<Utc> = "2026-11-23T12:00:00Z".parse().expect("a time");
-    let fixture = |name: &str| fs::read_to_string(vector().join("tests/fixtures").join(name)).expect("it is there");
     let mut lines: Vec<(String, &str)> = Vec::new();
     lines.extend(fixture("stdout.ndjson").lines().map(|line| (line.to_owned(), "stdout")));
+    lines.extend(fixture("grouped.ndjson").lines().take(1).map(|line| (line.to_owned(), "stdout")));
     lines.extend(fixture("stderr.ndjson").lines().map(|line| (line.to_owned(), "stderr")));
-    lines.extend(["garbage {", "[1]", "{\"no\":\"event\"}", ""].map(|line| (line.to_owned(), "stdout")));
+    lines.extend(
+        ["garbage {", "[1]", "{\"no\":\"event\"}", ""].map(|line| (line.to_owned(), "stdout")),
+    );
     lines.extend(["plain words", "{\"level\":7}"].map(|line| (line.to_owned(), "stderr")));
     // What the smallest event of userIds: omit has.
     lines.push((
@@ -80,34 +92,45 @@ fn raw_events() -> Vec<Value> {
         r#"{"timestamp":"2026-11-23T23:55:45.000Z","event":"session","event_id":"00000000000000000000000000000002","server_name":"s","server_host":"s","proxy_host":"s:4243","virtual_proxy":"/","user_directory":"LAB","user_id":"x","user":"LAB\\x","first_seen":"2026-11-23T23:55:45.000Z","tags":{"host":"own","a.b":"c"}}"#.to_owned(),
         "stdout",
     ));
-    lines
-        .into_iter()
-        .map(|(line, stream)| {
-            let entry = |key: &str, value: Value| (KeyString::from(key), value);
-            Value::Object(BTreeMap::from([
-                entry("message", Value::from(line)),
-                entry("stream", Value::from(stream)),
-                entry("host", Value::from("poller1")),
-                entry("pid", Value::from(7)),
-                entry("source_type", Value::from("exec")),
-                entry("timestamp", Value::Timestamp(received)),
-            ]))
-        })
-        .collect()
+    lines.iter().map(|(line, stream)| raw_event(line, stream)).collect()
+}
+
+/// A line, as the exec source hands it on.
+fn raw_event(line: &str, stream: &str) -> Value {
+    let received: DateTime<Utc> = "2026-11-23T12:00:00Z".parse().expect("a time");
+    let entry = |key: &str, value: Value| (KeyString::from(key), value);
+    Value::Object(BTreeMap::from([
+        entry("message", Value::from(line)),
+        entry("stream", Value::from(stream)),
+        entry("host", Value::from("poller1")),
+        entry("pid", Value::from(7)),
+        entry("source_type", Value::from("exec")),
+        entry("timestamp", Value::Timestamp(received)),
+    ]))
 }
 
 /// The events that leave each transform of a configuration.
 struct Pipeline {
+    /// What the exec source hands on.
+    raw: Vec<Value>,
     transforms: serde_json::Map<String, Json>,
     ran: Vec<String>,
 }
 
 impl Pipeline {
+    /// The base and one output.
+    fn new(output: &Path, raw: Vec<Value>) -> Self {
+        let mut transforms = transforms(&vector().join("qlik-sessions.yaml"));
+        transforms.extend(self::transforms(output));
+        Self { raw, transforms, ran: Vec::new() }
+    }
+
     fn events_of(&mut self, id: &str) -> Vec<Value> {
         if id == "qlik_sessions" {
-            return raw_events();
+            return self.raw.clone();
         }
-        let transform = self.transforms.get(id).unwrap_or_else(|| panic!("no transform {id}")).clone();
+        let transform =
+            self.transforms.get(id).unwrap_or_else(|| panic!("no transform {id}")).clone();
         let inputs: Vec<Value> = transform["inputs"]
             .as_array()
             .expect("inputs")
@@ -127,6 +150,10 @@ impl Pipeline {
             other => panic!("{id} is a {other:?}, and that holds no VRL"),
         }
     }
+}
+
+fn transforms(path: &Path) -> serde_json::Map<String, Json> {
+    yaml(path)["transforms"].as_object().cloned().unwrap_or_default()
 }
 
 /// When an agent saw an event is another time at each run.
@@ -156,22 +183,25 @@ fn holds_vrl(transform: &Json) -> bool {
 
 #[test]
 fn every_program_gives_what_is_expected() {
-    let base = yaml(&vector().join("qlik-sessions.yaml"))["transforms"].as_object().expect("transforms").clone();
     let mut differing = Vec::new();
     for path in outputs() {
         let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
-        let own = yaml(&path)["transforms"].as_object().cloned().unwrap_or_default();
-        let mut pipeline = Pipeline { transforms: base.clone(), ran: Vec::new() };
-        pipeline.transforms.extend(own.clone());
-        let ids = own.iter().filter(|(_, transform)| holds_vrl(transform)).map(|(id, _)| id.clone());
+        let own = transforms(&path);
+        let mut pipeline = Pipeline::new(&path, raw_events());
+        let ids =
+            own.iter().filter(|(_, transform)| holds_vrl(transform)).map(|(id, _)| id.clone());
         let ids = std::iter::once("qlik_sessions_events".to_owned()).chain(ids);
         for id in ids {
-            let result: Vec<Json> =
-                pipeline.events_of(&id).into_iter().map(|event| event.try_into().expect("an event is JSON")).collect();
+            let result: Vec<Json> = pipeline
+                .events_of(&id)
+                .into_iter()
+                .map(|event| event.try_into().expect("an event is JSON"))
+                .collect();
             let result = serde_json::to_string_pretty(&result).expect("JSON") + "\n";
             let result = without_observed_time(&result);
             let file = if id == "qlik_sessions_events" { id } else { format!("{name}.{id}") };
-            let expected = Path::new(env!("CARGO_MANIFEST_DIR")).join("expected").join(format!("{file}.json"));
+            let expected =
+                Path::new(env!("CARGO_MANIFEST_DIR")).join("expected").join(format!("{file}.json"));
             if std::env::var_os("UPDATE").is_some() {
                 fs::create_dir_all(expected.parent().expect("a folder")).expect("a folder");
                 fs::write(&expected, &result).expect("written");
@@ -185,11 +215,60 @@ fn every_program_gives_what_is_expected() {
     assert!(differing.is_empty(), "not as expected:\n{}", differing.join("\n"));
 }
 
+/// The transforms that groups leave as they came.
+const KEEP_GROUPS: [&str; 3] = [
+    "qlik_sessions_influxdb_v1_events",
+    "qlik_sessions_influxdb_v2_events",
+    "qlik_sessions_kafka_messages",
+];
+
+/// The transforms that outputs split groups with, and what each output then makes of
+/// the sessions.
+#[test]
+fn a_group_is_what_its_sessions_are_alone() {
+    let events = |name: &str| {
+        fixture(name).lines().map(|line| raw_event(line, "stdout")).collect::<Vec<_>>()
+    };
+    let mut split = 0;
+    for path in outputs() {
+        let mut grouped = Pipeline::new(&path, events("grouped.ndjson"));
+        let mut single = Pipeline::new(&path, events("snapshot.ndjson"));
+        for (id, transform) in transforms(&path) {
+            let splits = id.ends_with("_single");
+            if !holds_vrl(&transform) || KEEP_GROUPS.contains(&id.as_str()) {
+                continue;
+            }
+            let (grouped, single) = (sorted(grouped.events_of(&id)), sorted(single.events_of(&id)));
+            assert_eq!(grouped, single, "{id}");
+            assert!(!splits || grouped.len() == fixture("snapshot.ndjson").lines().count(), "{id}");
+            split += usize::from(splits);
+        }
+    }
+    assert_eq!(split, 5);
+}
+
+/// Each event as a line, line protocol in its own lines.
+fn sorted(events: Vec<Value>) -> Vec<String> {
+    let shown = |event: Value| -> Vec<String> {
+        let event: Json = event.try_into().expect("an event is JSON");
+        match event["message"].as_str() {
+            Some(points) if event.as_object().is_some_and(|keys| keys.len() == 1) => {
+                points.lines().map(str::to_owned).collect()
+            }
+            _ => vec![without_observed_time(&serde_json::to_string_pretty(&event).expect("JSON"))],
+        }
+    };
+    let mut lines: Vec<String> = events.into_iter().flat_map(shown).collect();
+    lines.sort();
+    lines
+}
+
 /// What no mapping names is kept, but cannot be searched for.
 #[test]
 fn the_index_template_maps_every_field() {
     let read = |path: PathBuf| -> Json {
-        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let text =
+            fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         serde_json::from_str(&text).expect("JSON")
     };
     let template = read(vector().join("outputs/elasticsearch-index-template.json"));
@@ -203,8 +282,10 @@ fn the_index_template_maps_every_field() {
         document.as_object_mut().expect("an object").remove("id");
     }
     assert!(documents.len() > 6);
-    let unmapped: Vec<String> =
-        documents.iter().flat_map(|document| unmapped(document, &mappings["properties"], "")).collect();
+    let unmapped: Vec<String> = documents
+        .iter()
+        .flat_map(|document| unmapped(document, &mappings["properties"], ""))
+        .collect();
     assert!(unmapped.is_empty(), "{unmapped:#?}");
 }
 
