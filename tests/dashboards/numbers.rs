@@ -4,7 +4,7 @@
 
 use std::fs;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     folder,
@@ -23,14 +23,31 @@ pub fn prometheus() {
     let source = Prometheus { url: server.url.clone() };
     let check = Check::new("prometheus-overview", &source, &scenario, truth::prometheus);
     check.everything();
-    // The two virtual proxies of a server come to one line each.
-    check.finds_wrong(
+    check.finds_silence_drawn_as_zero();
+    let by_server = |expression: &str| {
+        let selector = r#"{server_name=~"$server",virtual_proxy=~"$virtual_proxy"}"#;
+        let each = expression.replace("{}", selector);
+        [("expr", json!(format!("sum by (server_name) ({each})")))]
+    };
+    check.finds_at_each_step(
+        "a poll counts twice",
         "Sessions by server",
-        "expr",
-        "sum by (server_name) (sum_over_time(qlik_sessions_sessions[$window]))",
+        &by_server("sum_over_time(qlik_sessions_sessions{}[$window]) >= 0"),
     );
-    // A failing target is drawn as zero.
-    check.finds_wrong("Sessions now", "expr", "sum(qlik_sessions_sessions >= 0) or vector(0)");
+    check.finds_at_each_step(
+        "a failing target is zero",
+        "Sessions by server",
+        &by_server(
+            "last_over_time(qlik_sessions_sessions{}[$window]) >= 0 or 0 * last_over_time(qlik_sessions_up{}[$window])",
+        ),
+    );
+    check.finds_at_each_step(
+        "a failing target is not a number",
+        "Sessions by server",
+        &by_server("last_over_time(qlik_sessions_sessions{}[$window])"),
+    );
+    check
+        .finds("Sessions now", &[("expr", json!("sum(qlik_sessions_sessions >= 0) or vector(0)"))]);
 }
 
 pub fn loki() {
@@ -39,16 +56,44 @@ pub fn loki() {
     let source = Loki { url: server.url.clone() };
     let check = Check::new("loki-people", &source, &scenario, truth::loki);
     check.everything();
-    check.finds_wrong(
+    check.finds_silence_drawn_as_zero();
+    let by_server = |before: &str, kinds: &str, after: &str| {
+        let query = format!(
+            r#"sum by (server_name) ({before}({{job="qlik-sessions",event=~"{kinds}",server_name=~"$server"}} {after}[$window]) by (server_name,virtual_proxy))"#
+        );
+        [("expr", json!(query))]
+    };
+    let count = r#"| json n="session_count" | unwrap n "#;
+    check.finds_at_each_step(
+        "a poll counts twice",
         "Sessions by server",
-        "expr",
-        "sum by (server_name) (count_over_time({job=\"qlik-sessions\",event=\"session\",server_name=~\"$server\"}[$window]))",
+        &by_server("sum_over_time", "session_summary", count),
+    );
+    check.finds_at_each_step(
+        "a session counts once for each poll",
+        "Sessions by server",
+        &by_server("sum_over_time", "session", r#"| label_format one="1" | unwrap one "#),
+    );
+    check.finds_at_each_step(
+        "a failing target keeps its last count",
+        "Sessions by server",
+        &by_server("last_over_time", "session_summary", count),
+    );
+    let or_zero = r#"| json n="session_count" | label_format n="{{ if .n }}{{ .n }}{{ else }}0{{ end }}" | unwrap n "#;
+    check.finds_at_each_step(
+        "a failing target is zero",
+        "Sessions by server",
+        &by_server("last_over_time", "session_summary|poll_error", or_zero),
     );
     // Who has left is counted until the window has passed.
-    check.finds_wrong(
+    check.finds(
         "Whom a restart of the chosen servers hits",
-        "expr",
-        "count by (user) (count by (user,session_id) (count_over_time({job=\"qlik-sessions\",event=\"session\",server_name=~\"$server\"}[$window])))",
+        &[(
+            "expr",
+            json!(
+                r#"count by (user) (count by (user,session_id) (count_over_time({job="qlik-sessions",event="session",server_name=~"$server"}[$window])))"#
+            ),
+        )],
     );
 }
 
@@ -58,15 +103,39 @@ pub fn influxdb() {
     let source = Influxdb { url: server.url.clone() };
     let check = Check::new("influxdb-butler-sos", &source, &scenario, truth::influxdb);
     check.everything();
-    check.finds_wrong(
-        "Sessions now",
-        "query",
-        "SELECT sum(\"session_count\") FROM \"user_session_summary\" WHERE time > ${__to}ms - $window AND time <= ${__to}ms",
-    );
-    check.finds_wrong(
+    let by_server = |value: &str, fill: &str| {
+        let query = format!(
+            r#"SELECT {value} FROM "user_session_summary" WHERE "server_name" =~ /^${{server:regex}}$/ AND $timeFilter GROUP BY time($__interval), "server_name" fill({fill})"#
+        );
+        [("query", json!(query))]
+    };
+    check.finds_at_each_step(
+        "a poll counts twice",
         "Sessions by server",
-        "query",
-        "SELECT sum(\"session_count\") FROM \"user_session_summary\" WHERE $timeFilter GROUP BY time($__interval), \"server_name\" fill(0)",
+        &by_server(r#"sum("session_count")"#, "null"),
+    );
+    check.finds_at_each_step(
+        "the mean of the virtual proxies",
+        "Sessions by server",
+        &by_server(r#"mean("session_count")"#, "null"),
+    );
+    for fill in ["0", "previous", "linear"] {
+        let right = check.query("Sessions by server", "query");
+        let filled = right.replace("fill(null)", &format!("fill({fill})"));
+        check.finds_at_each_step(
+            "a failing target and silence are a number",
+            "Sessions by server",
+            &[("query", json!(filled))],
+        );
+    }
+    check.finds(
+        "Sessions now",
+        &[(
+            "query",
+            json!(
+                r#"SELECT sum("session_count") FROM "user_session_summary" WHERE time > ${__to}ms - $window AND time <= ${__to}ms"#
+            ),
+        )],
     );
 }
 
@@ -78,10 +147,23 @@ pub fn opensearch(url: &str) {
     Check::new("opensearch-people", &source, &scenario, known).everything();
     let check = Check::new("elasticsearch-people", &source, &scenario, known);
     check.everything();
-    check.finds_wrong(
+    check.finds_at_each_step(
+        "a poll counts twice, and silence is zero",
+        "Sessions by target",
+        &[("metrics/0/type", json!("sum"))],
+    );
+    let right = check.query("Sessions by target", "query");
+    check.finds_at_each_step(
+        "a failing target is zero",
+        "Sessions by target",
+        &[
+            ("query", json!(right.replace("session_summary", "(session_summary OR poll_error)"))),
+            ("metrics/0/settings", json!({"missing": "0"})),
+        ],
+    );
+    check.finds(
         "Whom a restart of the chosen servers hits",
-        "query",
-        "event.action:session AND qlik.server_name:$server",
+        &[("query", json!("event.action:session AND qlik.server_name:$server"))],
     );
 }
 
@@ -150,14 +232,59 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// A query that is known to be wrong must not pass.
-    fn finds_wrong(&self, title: &str, key: &str, query: &str) {
-        let panel = self.panels().iter().find(|panel| panel["title"] == title);
-        let mut panel = panel.expect("there is such a panel").clone();
-        panel["targets"][0][key] = query.into();
-        let found = views().iter().any(|(_, view)| self.panel(&panel, view).is_err());
-        assert!(found, "{title} passes with the wrong query {query}");
+    fn query(&self, title: &str, key: &str) -> String {
+        self.panel_of(title)["targets"][0][key].as_str().expect("a query").to_owned()
     }
+
+    fn panel_of(&self, title: &str) -> Value {
+        let panel = self.panels().iter().find(|panel| panel["title"] == title);
+        panel.unwrap_or_else(|| panic!("no panel {title}")).clone()
+    }
+
+    /// A panel with a query that is known to be wrong must not pass.
+    fn finds(&self, title: &str, wrong: &[(&str, Value)]) {
+        let panel = changed(self.panel_of(title), wrong);
+        let found = views().iter().any(|(_, view)| self.panel(&panel, view).is_err());
+        assert!(found, "{title} passes with the wrong query {wrong:?}");
+    }
+
+    /// It must not pass at any step: a wrong number may be seen at some only.
+    fn finds_at_each_step(&self, fault: &str, title: &str, wrong: &[(&str, Value)]) {
+        self.is_found_at_each_step(fault, &changed(self.panel_of(title), wrong));
+    }
+
+    /// Every graph, each of its queries with a zero where there is nothing. Those
+    /// that look back a day are never silent here.
+    fn finds_silence_drawn_as_zero(&self) {
+        let graphs = self.panels().iter().filter(|panel| {
+            panel["type"] == "timeseries" && !panel["targets"].to_string().contains("[1d]")
+        });
+        for panel in graphs {
+            let mut panel = panel.clone();
+            for target in panel["targets"].as_array_mut().expect("queries") {
+                let query = target["expr"].as_str().expect("a query");
+                target["expr"] = json!(format!("({query}) or vector(0)"));
+            }
+            self.is_found_at_each_step("silence is zero", &panel);
+        }
+    }
+
+    fn is_found_at_each_step(&self, fault: &str, panel: &Value) {
+        for (name, view) in views_at_each_step() {
+            let found = self.panel(panel, &view).is_err();
+            assert!(found, "{}: {name}: not found: {fault}", panel["title"]);
+        }
+    }
+}
+
+/// A panel whose first query has other values at these places.
+fn changed(mut panel: Value, changes: &[(&str, Value)]) -> Value {
+    for (place, value) in changes {
+        let place = format!("/targets/0/{place}");
+        let (parent, key) = place.rsplit_once('/').expect("a path");
+        panel.pointer_mut(parent).expect("it is there")[key] = value.clone();
+    }
+    panel
 }
 
 /// A page that begins with the scenario.
@@ -174,7 +301,7 @@ fn view(to: i64) -> View {
 
 fn views() -> Vec<(&'static str, View)> {
     let late = 17 * SECOND;
-    vec![
+    let mut views = vec![
         ("everybody at work", view(DAY + 11 * HOUR + 47 * MINUTE + late)),
         ("one server", View { servers: vec!["sense2"], ..view(10 * HOUR + late) }),
         ("two servers", View { servers: vec!["sense1", "sense2"], ..view(9 * HOUR + late) }),
@@ -182,6 +309,14 @@ fn views() -> Vec<(&'static str, View)> {
         ("a server fails", view(16 * HOUR + 20 * MINUTE + late)),
         ("nothing polls", view(14 * HOUR + 47 * MINUTE + late)),
         ("nobody is on", view(DAY + 3 * HOUR + late)),
+    ];
+    views.extend(views_at_each_step());
+    views
+}
+
+/// In each of these a target and a server fail, and for a while nothing polls.
+fn views_at_each_step() -> Vec<(&'static str, View)> {
+    vec![
         (
             "steps of 15 seconds",
             View { from: BEGIN + 9 * HOUR + 30 * MINUTE, step: 15 * SECOND, ..view(17 * HOUR) },
