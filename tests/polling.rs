@@ -515,7 +515,6 @@ fn a_proxy_in_the_environment_is_not_used() {
     assert_eq!(Finished::of(once).code, Some(0));
 }
 
-#[cfg(unix)]
 #[test]
 fn one_node_under_two_names_is_logged_once() {
     let fixture = Fixture::new(&[("sense1", &["/"]), ("sense2", &["/"]), ("sense3", &["/"])], "");
@@ -526,7 +525,7 @@ fn one_node_under_two_names_is_logged_once() {
     for _ in 0..3 {
         stream.poll();
     }
-    stream.signal("TERM");
+    stream.terminate();
     let (code, stderr) = stream.wait();
     assert_eq!(code, Some(0), "{stderr}");
     let said: Vec<&str> = stderr.lines().filter(|line| line.contains("show the same")).collect();

@@ -218,19 +218,18 @@ fn until_empty_gives_up_when_the_time_is_up() {
     assert!(run.stderr.contains("no look was complete"), "{}", run.stderr);
 }
 
-#[cfg(unix)]
 #[test]
 fn until_empty_that_is_interrupted_or_not_read_is_no_success() {
     use std::process::Stdio;
 
     let fixture = fixture();
-    for signal in ["INT", "TERM"] {
+    for (end, logged) in support::ENDINGS {
         let mut run = waiting(&fixture, &[]);
         run.line().expect("a look");
-        run.signal(signal);
+        end(&mut run);
         let (code, stderr) = run.wait();
         assert_eq!(code, Some(1), "{stderr}");
-        assert!(stderr.contains(&format!("SIG{signal}; left: 5 sessions")), "{stderr}");
+        assert!(stderr.contains(&format!("{logged}; left: 5 sessions")), "{stderr}");
     }
     let mut command = fixture.command("who");
     command.arg("--until-empty").stdout(Stdio::piped()).stderr(Stdio::null());
@@ -339,12 +338,9 @@ fn watch_marks_who_came_and_went_and_what_is_old() {
     assert_eq!(row(&block, "LAB\\åsa", "sense2")[3..], ["1", "1", "came"]);
     assert_eq!(row(&block, "LAB\\kofi", "sense2")[3..], ["0", "1", "went"]);
 
-    #[cfg(unix)]
-    {
-        looks.run.signal("INT");
-        let (code, stderr) = looks.run.wait();
-        assert_eq!(code, Some(0), "{stderr}");
-    }
+    looks.run.terminate();
+    let (code, stderr) = looks.run.wait();
+    assert_eq!(code, Some(0), "{stderr}");
 }
 
 #[test]

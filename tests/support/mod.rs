@@ -12,6 +12,7 @@ use std::{
 };
 
 use qlik_sessions::site::{SimulatedSession, Site};
+use send_ctrlc::{Interruptible, InterruptibleChild, InterruptibleCommand};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -170,9 +171,20 @@ pub fn named_sessions(ids: &[&str]) -> Vec<SimulatedSession> {
     ids.iter().map(|id| SimulatedSession::new(id, "LAB", &id.replace('s', "u"))).collect()
 }
 
+/// A way to end a program, and what its log calls it.
+pub type Ending = (fn(&mut Running), &'static str);
+
+/// How users and service managers end a program.
+#[cfg(unix)]
+pub const ENDINGS: &[Ending] = &[(Running::terminate, "SIGTERM"), (Running::interrupt, "SIGINT")];
+/// Ctrl-C goes to all programs of a console, also to the test: only Ctrl-Break can be
+/// sent to one.
+#[cfg(windows)]
+pub const ENDINGS: &[Ending] = &[(Running::terminate, "Ctrl-Break")];
+
 /// A program that runs, whose lines are read as they come.
 pub struct Running {
-    child: Child,
+    child: InterruptibleChild,
     lines: Receiver<String>,
     pub seen: Vec<Value>,
 }
@@ -182,7 +194,7 @@ impl Running {
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .spawn()
+            .spawn_interruptible()
             .expect("the program starts");
         let stdout = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
         let (sender, lines) = mpsc::channel();
@@ -246,13 +258,15 @@ impl Running {
         }
     }
 
+    /// Asks the program to end: SIGTERM, on Windows Ctrl-Break.
+    pub fn terminate(&mut self) {
+        self.child.terminate().expect("the program runs");
+    }
+
+    /// Interrupts the program as Ctrl-C does.
     #[cfg(unix)]
-    pub fn signal(&self, name: &str) {
-        let status = Command::new("kill")
-            .args([&format!("-{name}"), &self.child.id().to_string()])
-            .status()
-            .expect("kill runs");
-        assert!(status.success());
+    pub fn interrupt(&mut self) {
+        self.child.interrupt().expect("the program runs");
     }
 
     /// Waits for the end; answers the exit code and stderr.
