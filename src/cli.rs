@@ -10,6 +10,7 @@ use crate::{
     discovery::Addresses,
     logging::{LogFormat, LogLevel},
     repository::RepositoryUser,
+    target::{ProxyAddress, REPOSITORY_PORT},
 };
 
 const EXIT_CODES: &str = "\
@@ -92,6 +93,10 @@ pub struct CheckArgs {
     /// The configuration.
     #[command(flatten)]
     pub config: ConfigArgs,
+    /// The repository service to compare with, HOST or HOST:PORT [default: that of
+    /// sessionSource.discovery, or port 4242 of a server]
+    #[arg(long, value_name = "HOST", value_parser = repository)]
+    pub repository: Option<ProxyAddress>,
     /// How the findings are printed
     #[arg(long, value_enum, default_value_t)]
     pub output: CheckOutput,
@@ -184,6 +189,10 @@ pub struct DiscoverArgs {
     /// How the virtual proxies are printed
     #[arg(long, value_enum, default_value_t)]
     pub output: DiscoverOutput,
+}
+
+fn repository(text: &str) -> Result<ProxyAddress, String> {
+    ProxyAddress::parse_or_port(text, REPOSITORY_PORT)
 }
 
 fn name_and_address(text: &str) -> Result<(String, String), String> {

@@ -4,7 +4,9 @@
 //! Each server is looked at step by step, as a connection is made: DNS, TCP,
 //! TLS, HTTP. The first step that fails is the one to repair.
 
+mod compare;
 mod report;
+mod repository;
 mod steps;
 
 use std::sync::Arc;
@@ -34,7 +36,7 @@ pub fn run(args: &CheckArgs) -> Result<Exit, CommandError> {
     let mut report = Report::new(args.output);
     let path = &args.config.config;
     report.heading(&format!("Configuration {}", path.display()))?;
-    let config = match Config::load(path).and_then(Config::for_polling) {
+    let mut config = match Config::load(path).and_then(Config::for_polling) {
         Ok(config) => config,
         Err(error) => {
             for problem in &error.problems {
@@ -44,10 +46,21 @@ pub fn run(args: &CheckArgs) -> Result<Exit, CommandError> {
             return Ok(Exit::Config);
         }
     };
+    if args.repository.is_some() && !config.discovery.sources.is_empty() {
+        return Err(CommandError::Usage(
+            "--repository: the configuration names the repository service itself".to_owned(),
+        ));
+    }
     report_config(&config, &mut report)?;
     let credentials = report_certificates(&config, &mut report)?;
     let runtime = runtime()?;
-    let result = runtime.block_on(check_servers(&config, &credentials, &mut report));
+    let result = runtime.block_on(async {
+        if config.enabled {
+            let host = args.repository.as_ref();
+            repository::check(&mut config, &credentials, host, &mut report).await?;
+        }
+        check_servers(&config, &credentials, &mut report).await
+    });
     runtime.shutdown_background();
     result?;
     report.end()?;
@@ -145,6 +158,14 @@ fn certificate(kind: &str, facts: &CertificateFacts) -> Finding {
     }
 }
 
+fn not_checked() -> Finding {
+    Finding::warning(
+        Step::Tls,
+        "the server's certificate is NOT CHECKED (rejectUnauthorized: false)",
+    )
+    .hint("anybody between here and there can read and change what it answers")
+}
+
 async fn check_servers(
     config: &Config,
     credentials: &Credentials,
@@ -154,13 +175,7 @@ async fn check_servers(
     for server in config.servers() {
         report.heading(&format!("{} ({})", server.name, server.proxy.configured))?;
         if !server.tls.verify {
-            report.add(
-                Finding::warning(
-                    Step::Tls,
-                    "the server's certificate is NOT CHECKED (rejectUnauthorized: false)",
-                )
-                .hint("anybody between here and there can read and change what it answers"),
-            )?;
+            report.add(not_checked())?;
         }
         let targets: Vec<&Target> =
             config.targets.iter().filter(|target| Arc::ptr_eq(&target.server, server)).collect();

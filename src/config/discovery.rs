@@ -1,7 +1,11 @@
 //! `sessionSource.discovery`, and servers with `virtualProxies: auto`: targets that
 //! do not stand in the file, because the repository service lists them.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use wildmatch::WildMatchPattern;
 
@@ -43,7 +47,7 @@ pub struct RepositorySource {
     /// `discovery.addresses`.
     pub addresses: Addresses,
     /// `discovery.tags`, for the servers that are listed.
-    pub tags: std::collections::BTreeMap<String, String>,
+    pub tags: BTreeMap<String, String>,
     /// Certificates, and what to accept, as all servers that do not differ.
     pub tls: TlsSettings,
     /// What of its list is wanted.
@@ -51,6 +55,28 @@ pub struct RepositorySource {
 }
 
 impl RepositorySource {
+    /// A repository service that lists a whole site, asked as by default.
+    pub fn of_site(host: ProxyAddress, tls: TlsSettings) -> Self {
+        Self {
+            host,
+            interval: DEFAULT_INTERVAL,
+            user: RepositoryUser::default(),
+            exclude: Vec::new(),
+            addresses: Addresses::default(),
+            tags: BTreeMap::new(),
+            tls,
+            scope: Scope::Site,
+        }
+    }
+
+    /// The one that may be on a server, beside its proxy.
+    pub fn at_server(server: &Server) -> Option<Self> {
+        let ProxyAddress { host, .. } = &server.proxy;
+        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        let host = ProxyAddress::parse_or_port(&host, REPOSITORY_PORT).ok()?;
+        Some(Self::of_site(host, server.tls.clone()))
+    }
+
     /// Returns whether a virtual proxy is not to be polled.
     pub fn excludes(&self, virtual_proxy: &VirtualProxy) -> bool {
         self.exclude.iter().any(|pattern| pattern.matches(virtual_proxy))
@@ -125,17 +151,10 @@ pub fn read(
 /// A server with `virtualProxies: auto`, where there is no `discovery`: its own
 /// repository service is asked.
 pub fn of_server(server: &Arc<Server>) -> Option<RepositorySource> {
-    let ProxyAddress { host, .. } = &server.proxy;
-    let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
     Some(RepositorySource {
-        host: ProxyAddress::parse_or_port(&host, REPOSITORY_PORT).ok()?,
-        interval: DEFAULT_INTERVAL,
-        user: RepositoryUser::default(),
-        exclude: Vec::new(),
-        addresses: Addresses::default(),
         tags: server.tags.clone(),
-        tls: server.tls.clone(),
         scope: Scope::Server(Arc::clone(server)),
+        ..RepositorySource::at_server(server)?
     })
 }
 

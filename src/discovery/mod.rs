@@ -10,5 +10,5 @@ mod targets;
 pub use addresses::Addresses;
 pub use known::{KnownList, SavedInquiry};
 pub use matching::{is_same, is_same_host};
-pub use node::{Node, Resolved, resolve};
+pub use node::{Node, Resolved, resolve, unlinked};
 pub use targets::{all_targets, hosts_to_resolve};

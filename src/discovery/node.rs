@@ -1,12 +1,19 @@
 //! A node with its proxy service, as this machine reaches it.
 
-use std::{collections::HashMap, net::IpAddr, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use tokio::{net::lookup_host, time::timeout};
 
 use super::Addresses;
-use crate::{repository::ListedProxy, target::ProxyAddress};
+use crate::{
+    repository::{ListedProxy, ListedVirtualProxy},
+    target::{ProxyAddress, VirtualProxy},
+};
 
 /// A listed proxy service.
 #[derive(Clone, Debug)]
@@ -59,6 +66,16 @@ impl Node {
             format!("Qlik Sense node {node} ({host_name})")
         }
     }
+}
+
+/// The virtual proxies of a site that are linked to none of its nodes' proxies.
+pub fn unlinked(nodes: &[Node], all: Vec<ListedVirtualProxy>) -> Vec<ListedVirtualProxy> {
+    let linked: HashSet<&VirtualProxy> = nodes
+        .iter()
+        .flat_map(|node| &node.listed.virtual_proxies)
+        .map(|virtual_proxy| &virtual_proxy.prefix)
+        .collect();
+    all.into_iter().filter(|one| !linked.contains(&one.prefix)).collect()
 }
 
 /// The addresses of hosts, as far as this machine can find them within a time.

@@ -329,7 +329,7 @@ fn one_server_gets_what_its_own_node_lists() {
         userSessions: {{enable: true, host: \"{address}:{port}\"}}
 "
     );
-    fs::write(&config, text).expect("written");
+    fs::write(&config, &text).expect("written");
     let mut once = program();
     once.arg("once").arg("-c").arg(&config);
     let run = Finished::of(once);
@@ -338,4 +338,22 @@ fn one_server_gets_what_its_own_node_lists() {
     let summaries = of_kind(&events, "session_summary");
     assert_eq!(summaries.len(), 12);
     assert!(summaries.iter().all(|event| event["server_name"] == "sense2"));
+
+    // Without a word of it in the configuration, `check` asks there, too.
+    let list = "virtualProxies: [{virtualProxy: /}, {virtualProxy: /old}]";
+    let text = text
+        .replace("virtualProxies: auto, ", "")
+        .replace(&format!("{port}\"}}"), &format!("{port}\", {list}}}"));
+    fs::write(&config, text).expect("written");
+    let mut check = program();
+    check.arg("check").arg("-c").arg(&config);
+    let run = Finished::of(check);
+    for expected in [
+        &format!("as the repository service {address}:4242 lists it"),
+        "not polled on `sense2`",
+        "/old: is polled on `sense2`, but is not linked",
+        "the node Central",
+    ] {
+        assert!(run.stdout.contains(expected), "{expected} in {}", run.stdout);
+    }
 }

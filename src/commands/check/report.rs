@@ -17,6 +17,7 @@ pub enum Step {
     Tcp,
     Tls,
     Http,
+    Repository,
     Site,
 }
 
@@ -75,6 +76,11 @@ impl Finding {
             hint: failure.hint,
             ..Self::new(step, Status::Error, failure.message)
         }
+    }
+
+    /// The same, where it keeps nothing from working.
+    pub fn into_warning(self) -> Self {
+        Self { status: Status::Warning, ..self }
     }
 
     pub fn is_error(&self) -> bool {

@@ -1,18 +1,15 @@
 //! What was found, as a table and as JSON.
 
-use std::{
-    collections::BTreeSet,
-    io::{self, Write},
-};
+use std::io::{self, Write};
 
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use crate::{
     commands::{counted, printable},
-    discovery::{Node, Resolved},
+    discovery::{Node, Resolved, unlinked},
     repository::ListedVirtualProxy,
-    target::{CertificateFiles, VirtualProxy},
+    target::CertificateFiles,
 };
 
 /// The proxies of a site.
@@ -36,12 +33,7 @@ impl Found {
         resolved: Resolved,
         certificates: CertificateFiles,
     ) -> Self {
-        let linked: BTreeSet<&VirtualProxy> = nodes
-            .iter()
-            .flat_map(|node| &node.listed.virtual_proxies)
-            .map(|virtual_proxy| &virtual_proxy.prefix)
-            .collect();
-        let unlinked = all.into_iter().filter(|one| !linked.contains(&one.prefix)).collect();
+        let unlinked = unlinked(&nodes, all);
         Self { repository, nodes, unlinked, resolved, certificates }
     }
 

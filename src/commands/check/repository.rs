@@ -1,0 +1,218 @@
+//! Asks the repository services which virtual proxies there are, adds those that
+//! discovery finds to the targets, and compares.
+//!
+//! Where the configuration names no repository service, those of its servers are
+//! tried: port 4242 is often closed, and then there is nothing to compare with.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+
+use super::{
+    super::{CommandError, counted},
+    compare::{self, ListedSite},
+    report::{Finding, Report, Step},
+    steps, unusable,
+};
+use crate::{
+    config::{Config, RepositorySource},
+    discovery::{Node, Resolved, all_targets, resolve, unlinked},
+    poll::client_settings,
+    proxy::{Category, Credentials, Deadline, Endpoint, Failure, tls::FileProblem},
+    repository::{ListedProxy, RepositoryClient},
+    target::{ProxyAddress, Server, TlsSettings},
+};
+
+/// How long a repository service may take that nobody named.
+const GUESS_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Asks, adds and compares. `host` is a repository service that was named beside the
+/// configuration.
+pub async fn check(
+    config: &mut Config,
+    credentials: &Credentials,
+    host: Option<&ProxyAddress>,
+    report: &mut Report,
+) -> Result<(), CommandError> {
+    if !config.discovery.sources.is_empty() {
+        return check_discovery(config, credentials, report).await;
+    }
+    let listed = match (host, config.servers().next()) {
+        (Some(host), Some(server)) => {
+            let tls = TlsSettings { server_name: None, ..server.tls.clone() };
+            let source = RepositorySource::of_site(host.clone(), tls);
+            ask(source, config, credentials, report).await?.into_iter().collect()
+        }
+        _ => guess(config, credentials, report).await?,
+    };
+    let resolved = resolve_all(config, &listed).await;
+    for site in &listed {
+        compare_with(site, config, &resolved, report)?;
+    }
+    Ok(())
+}
+
+async fn check_discovery(
+    config: &mut Config,
+    credentials: &Credentials,
+    report: &mut Report,
+) -> Result<(), CommandError> {
+    let mut listed = Vec::new();
+    for source in config.discovery.sources.clone() {
+        listed.push(ask(source, config, credentials, report).await?);
+    }
+    let lists: Vec<Option<Vec<ListedProxy>>> =
+        listed.iter().map(|site| site.as_ref().map(ListedSite::proxies)).collect();
+    let listed: Vec<ListedSite> = listed.into_iter().flatten().collect();
+    let resolved = resolve_all(config, &listed).await;
+    let (targets, problems) = all_targets(config, &lists, &resolved);
+    config.targets = targets;
+    for site in &listed {
+        compare_with(site, config, &resolved, report)?;
+    }
+    for problem in problems {
+        report.add(Finding::warning(Step::Repository, problem))?;
+    }
+    Ok(())
+}
+
+fn compare_with(
+    site: &ListedSite,
+    config: &Config,
+    resolved: &Resolved,
+    report: &mut Report,
+) -> Result<(), CommandError> {
+    report.heading(&format!(
+        "The site, as the repository service {} lists it",
+        site.source.host.configured
+    ))?;
+    let servers: Vec<Arc<Server>> = config.servers().cloned().collect();
+    for finding in compare::findings(site, &servers, &config.targets, resolved) {
+        report.add(finding)?;
+    }
+    Ok(())
+}
+
+async fn resolve_all(config: &Config, listed: &[ListedSite]) -> Resolved {
+    let nodes = listed.iter().flat_map(|site| &site.nodes);
+    let dialled = nodes.filter_map(|node| node.address.as_ref().ok());
+    let configured = config.servers().map(|server| &server.proxy);
+    let hosts = dialled.chain(configured).map(|address| address.host.clone());
+    resolve(hosts, config.options.timeout).await
+}
+
+/// Asks a repository service that somebody named, step by step.
+async fn ask(
+    source: RepositorySource,
+    config: &Config,
+    credentials: &Credentials,
+    report: &mut Report,
+) -> Result<Option<ListedSite>, CommandError> {
+    report.heading(&format!("Repository service {}", source.host.configured))?;
+    if !source.tls.verify {
+        report.add(super::not_checked())?;
+    }
+    let limit = config.options.timeout;
+    let endpoint = endpoint(&source);
+    let certificates = credentials.get(&source.tls.files);
+    if !steps::connect(&endpoint, certificates, limit, report).await? {
+        return Ok(None);
+    }
+    match list(source, config, credentials, limit).await {
+        Err(problem) => report.add(unusable(problem))?,
+        Ok(Err(failure)) => report.add(Finding::failure(Step::Http, failure))?,
+        Ok(Ok(site)) => {
+            report.add(Finding::ok(Step::Http, format!("lists {}", totals(&site))))?;
+            return Ok(Some(site));
+        }
+    }
+    Ok(None)
+}
+
+/// Tries the repository services on the configured servers, all at once.
+async fn guess(
+    config: &Config,
+    credentials: &Credentials,
+    report: &mut Report,
+) -> Result<Vec<ListedSite>, CommandError> {
+    let limit = GUESS_PATIENCE.min(config.options.timeout);
+    let mut sources: Vec<RepositorySource> = Vec::new();
+    for source in config.servers().filter_map(|server| RepositorySource::at_server(server)) {
+        if !sources.iter().any(|known| known.host.host == source.host.host) {
+            sources.push(source);
+        }
+    }
+    let asked = sources.into_iter().map(async |source| {
+        let name = source.host.configured.clone();
+        (name, list(source, config, credentials, limit).await)
+    });
+    let mut sites: Vec<ListedSite> = Vec::new();
+    let mut failures = Vec::new();
+    for (name, answer) in join_all(asked).await {
+        match answer {
+            Ok(Ok(site)) if sites.iter().any(|known| known.is_same(&site)) => {}
+            Ok(Ok(site)) => sites.push(site),
+            Ok(Err(failure)) => failures.push((name, failure)),
+            // It was reported with the certificates.
+            Err(_) => {}
+        }
+    }
+    if sites.is_empty() && !failures.is_empty() {
+        report.heading("Repository service")?;
+        report.add(no_list(&failures))?;
+    }
+    Ok(sites)
+}
+
+/// What is said where no repository service gave a list. One that cannot be reached
+/// is no problem: it is not needed. One that refuses is closer to an answer.
+fn no_list(failures: &[(String, Failure)]) -> Finding {
+    let refused = failures.iter().find(|(_, failure)| {
+        matches!(failure.category, Category::AuthError | Category::XsrfRejected)
+    });
+    if let Some((name, failure)) = refused {
+        let failure = failure.clone();
+        let message = format!("the repository service {name}: {}", failure.message);
+        return Finding::failure(Step::Repository, Failure { message, ..failure }).into_warning();
+    }
+    let names: Vec<&str> = failures.iter().map(|(name, _)| name.as_str()).collect();
+    Finding::ok(
+        Step::Repository,
+        format!(
+            "no list of all virtual proxies to compare with: no repository service answers here at {} (it is not needed for polling)",
+            names.join(", ")
+        ),
+    )
+}
+
+async fn list(
+    source: RepositorySource,
+    config: &Config,
+    credentials: &Credentials,
+    limit: Duration,
+) -> Result<Result<ListedSite, Failure>, FileProblem> {
+    let settings = client_settings(config, limit);
+    let client =
+        RepositoryClient::new(endpoint(&source), source.user.clone(), credentials, settings)?;
+    Ok(match client.proxies(Deadline::within(limit)).await {
+        Err(failure) => Err(failure),
+        Ok(list) => {
+            let nodes = Node::all(list, &source.addresses);
+            let all = client.virtual_proxies(Deadline::within(limit)).await.unwrap_or_default();
+            Ok(ListedSite { unlinked: unlinked(&nodes, all), nodes, source })
+        }
+    })
+}
+
+fn endpoint(source: &RepositorySource) -> Endpoint {
+    source.addresses.repository(&source.host, &source.tls)
+}
+
+fn totals(site: &ListedSite) -> String {
+    let virtual_proxies = site.nodes.iter().map(|node| node.listed.virtual_proxies.len()).sum();
+    format!(
+        "{} on {}",
+        counted(virtual_proxies, "virtual proxy", "virtual proxies"),
+        counted(site.nodes.len(), "node", "nodes")
+    )
+}
