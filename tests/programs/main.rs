@@ -23,6 +23,8 @@ mod fluent_bit;
 mod groups;
 mod openssl;
 #[cfg(unix)]
+mod pair;
+#[cfg(unix)]
 mod repository;
 #[cfg(unix)]
 mod terminal;
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
         fluent_bit::TESTS,
         groups::TESTS,
         collector::TESTS,
+        pair::TESTS,
         terminal::TESTS,
     ];
     #[cfg(not(unix))]

@@ -193,14 +193,16 @@ pub fn place_fluent_bit(
     }
     let includes: String =
         outputs.iter().map(|name| format!("  - outputs/{name}.yaml\n")).collect();
+    let storage = format!("{here}/storage");
     let command = format!("exec {} once", env!("CARGO_BIN_EXE_qlik-sessions"));
-    let edits = [
+    let mut edits = edits.to_vec();
+    edits.extend([
         ("  - outputs/stdout.yaml\n", &*includes),
         ("exec qlik-sessions once", &command),
         ("/etc/qlik-sessions/config.yaml", fixture.config.to_str().expect("UTF-8")),
-        ("/var/lib/fluent-bit/storage", &format!("{here}/storage")),
+        ("/var/lib/fluent-bit/storage", &*storage),
         ("interval_sec: 30", "interval_sec: 1"),
-    ];
+    ]);
     place(agent, "qlik-sessions.yaml", folder, &edits)
 }
 

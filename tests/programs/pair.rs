@@ -1,0 +1,329 @@
+//! Two agents poll one site, and one of them begins later: what real Loki and
+//! InfluxDB make of their events.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    process::Command,
+    thread,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{
+    Test,
+    agents::{Agent, shipped},
+    support::{Backend, Fixture, free_port, get, named_sessions, wait_until},
+    tests,
+};
+
+pub const TESTS: &[Test] = tests![
+    ["vector", "loki"] loki_keeps_one_of_two_lines_from_vector,
+    ["fluent-bit", "loki"] loki_keeps_one_of_two_lines_from_fluent_bit,
+    ["vector", "influxd"] influxdb_keeps_one_of_two_points,
+];
+
+const INTERVAL: Duration = Duration::from_secs(2);
+const OPTIONS: &str = "    site: berlin\n    alignPolls: true\n    stateFile: state.json";
+
+/// The part of the shipped files that is for two pollers, in comments.
+const PAIR_IN_FLUENT_BIT: (&str, &str) = ("      # remove_keys:", "      remove_keys:");
+
+fn loki_keeps_one_of_two_lines_from_vector() {
+    let pair = Pair::new();
+    let loki = Loki::start(pair.folder());
+    let endpoint = format!("endpoint: http://127.0.0.1:{}", loki.port);
+    let address = ("endpoint: http://localhost:3100", endpoint.as_str());
+    let with = |pair_edits: &[(&str, &str)], job: &str| {
+        let job = format!("job: {job}\n");
+        let mut edits = vec![address, ("job: qlik-sessions\n", &*job)];
+        edits.extend(pair_edits);
+        pair.run(true, |number, config| vector(&pair.fixture, "loki", number, config, &edits))
+    };
+    let (comment, code) = part_for_pairs();
+    let both = with(&[(&comment, &code)], "pair");
+    loki.wait_for_one_line_each("pair", &both);
+    // As shipped, for one agent, each of them has its own.
+    let both = with(&[], "single");
+    let lines = wait_until("lines of both", || {
+        let lines = loki.lines("single");
+        (lines.values().sum::<usize>() >= both.sent).then_some(lines)
+    });
+    assert!(lines.values().any(|count| *count == 2));
+}
+
+/// The part of Vector's file that is for two pollers: as it is, and without signs of comment.
+fn part_for_pairs() -> (String, String) {
+    let file = fs::read_to_string(shipped("vector").join("outputs/loki.yaml")).expect("shipped");
+    let from = file.find("      # if is_string(.event_id) {\n").expect("its first line");
+    let end = "\n      # }\n";
+    let to = from + file[from..].find(end).expect("its last line") + end.len();
+    let comment = file[from..to].to_owned();
+    let code = comment.replace("      # ", "      ");
+    (comment, code)
+}
+
+fn loki_keeps_one_of_two_lines_from_fluent_bit() {
+    let pair = Pair::new();
+    let loki = Loki::start(pair.folder());
+    let port = format!("port: {}", loki.port);
+    let edits =
+        [("host: localhost", "host: 127.0.0.1"), ("port: 3100", &*port), PAIR_IN_FLUENT_BIT];
+    let both = pair.run(false, |_, config| {
+        let mut edits = edits.to_vec();
+        edits.extend([
+            ("/etc/qlik-sessions/config.yaml", config.to_str().expect("UTF-8")),
+            ("interval_sec: 30", "interval_sec: 2"),
+        ]);
+        Agent::fluent_bit(&pair.fixture, &["loki", "file"], &edits)
+    });
+    loki.wait_for_one_line_each("qlik-sessions", &both);
+}
+
+fn influxdb_keeps_one_of_two_points() {
+    let pair = Pair::new();
+    let influxdb = InfluxDb::start(pair.folder());
+    let address = format!("http://127.0.0.1:{}", influxdb.port);
+    let edits = [("http://localhost:8086", &*address)];
+    let both = pair
+        .run(true, |number, config| vector(&pair.fixture, "influxdb-v1", number, config, &edits));
+    for (kind, measurement, field) in [
+        ("session_summary", "user_session_summary", "session_count"),
+        ("session_summary", "user_session_list", "session_user_id_list"),
+        ("session", "user_session_details", "user_id"),
+    ] {
+        let distinct = both.ids.iter().filter(|(_, event)| *event == kind).count();
+        wait_until(measurement, || (influxdb.count(field, measurement)? >= distinct).then_some(()));
+        assert_eq!(influxdb.count(field, measurement), Some(distinct), "{measurement}");
+    }
+}
+
+/// Vector that says it runs on another machine.
+fn vector(
+    fixture: &Fixture,
+    output: &str,
+    number: usize,
+    config: &Path,
+    edits: &[(&str, &str)],
+) -> Agent {
+    let host = format!(".poller_host = \"poller{number}\"");
+    let mut edits = edits.to_vec();
+    edits.extend([
+        ("/etc/qlik-sessions/config.yaml", config.to_str().expect("UTF-8")),
+        ("if is_string(poller) { .poller_host = poller }", &*host),
+    ]);
+    Agent::vector(fixture, None, &[output, "file"], &edits)
+}
+
+/// A site, and a folder for each of two pollers.
+struct Pair {
+    fixture: Fixture,
+    folders: [TempDir; 2],
+}
+
+/// What both agents sent.
+struct Sent {
+    /// The kind of each event, by its id.
+    ids: BTreeMap<String, String>,
+    /// Ids that both sent.
+    common: BTreeSet<String>,
+    /// All events of both.
+    sent: usize,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let fixture = Fixture::new(&[("sense1", &["/", "/sales"])], "");
+        let folders = [(); 2].map(|()| tempfile::tempdir().expect("a temporary folder"));
+        for folder in &folders {
+            fixture.site.write_config_with(folder.path(), INTERVAL, OPTIONS).expect("written");
+        }
+        Self { fixture, folders }
+    }
+
+    fn folder(&self) -> &Path {
+        self.fixture.folder.path()
+    }
+
+    /// Runs one agent, and later the other beside it, until both saw a session
+    /// begin and end. `once` polls somewhere between two ticks, so that two agents
+    /// that start it may see different sessions at one tick: for them none changes.
+    fn run(&self, with_changes: bool, start: impl Fn(usize, &Path) -> Agent) -> Sent {
+        let set = |ids: &[&str]| {
+            between_polls();
+            self.fixture.site.set_sessions("sense1", "/", &named_sessions(ids));
+        };
+        let config = |number: usize| self.folders[number].path().join("config.yaml");
+        for folder in &self.folders {
+            let _ = fs::remove_file(folder.path().join("state.json"));
+        }
+        set(&["s1"]);
+        let mut agents = vec![start(0, &config(0))];
+        wait_for_polls(&agents, 1);
+        set(&["s1", "s2"]);
+        wait_for_polls(&agents, 2);
+        // What came before it is a baseline for this one.
+        agents.push(start(1, &config(1)));
+        wait_for_polls(&agents, 2);
+        if with_changes {
+            set(&["s1", "s2", "s3"]);
+            wait_for_polls(&agents, 2);
+            set(&["s1"]);
+            wait_for_polls(&agents, 2);
+        }
+        agents.iter_mut().for_each(Agent::stop);
+        let sent = Sent::by(&agents);
+        for kind in ["session", "session_summary", "site_summary"] {
+            assert!(sent.by_both(kind), "{kind}");
+        }
+        for kind in ["session_started", "session_ended"] {
+            assert_eq!(sent.by_both(kind), with_changes, "{kind}");
+        }
+        sent
+    }
+}
+
+impl Sent {
+    fn by(agents: &[Agent]) -> Self {
+        let sent: Vec<BTreeMap<String, String>> = agents
+            .iter()
+            .map(|agent| agent.file_events().iter().filter_map(id_and_kind).collect())
+            .collect();
+        let common: BTreeSet<String> =
+            sent[0].keys().filter(|id| sent[1].contains_key(*id)).cloned().collect();
+        let total = sent.iter().map(BTreeMap::len).sum();
+        Self { ids: sent.into_iter().flatten().collect(), common, sent: total }
+    }
+
+    /// Returns whether both sent one and the same event of this kind.
+    fn by_both(&self, kind: &str) -> bool {
+        self.common.iter().any(|id| self.ids[id] == kind)
+    }
+}
+
+fn id_and_kind(event: &Value) -> Option<(String, String)> {
+    Some((event["event_id"].as_str()?.to_owned(), event["event"].as_str()?.to_owned()))
+}
+
+/// Waits for that many more polls of each.
+fn wait_for_polls(agents: &[Agent], more: usize) {
+    let before: Vec<usize> = agents.iter().map(Agent::polls).collect();
+    for (agent, before) in agents.iter().zip(before) {
+        agent.wait_for("a poll", |agent| agent.polls() >= before + more);
+    }
+}
+
+/// Waits until a poll is over, and the next one is not near.
+fn between_polls() {
+    let interval = i64::try_from(INTERVAL.as_millis()).expect("it is short");
+    wait_until("the time between two polls", || {
+        let past = Timestamp::now().as_millisecond().rem_euclid(interval);
+        (interval / 3..interval * 2 / 3).contains(&past).then_some(())
+    });
+}
+
+struct Loki {
+    port: u16,
+    _server: Backend,
+}
+
+impl Loki {
+    fn start(folder: &Path) -> Self {
+        let (port, grpc, path) = (free_port(), free_port(), folder.join("loki"));
+        let path = path.display();
+        let configuration = format!(
+            "auth_enabled: false
+server: {{http_listen_address: 127.0.0.1, http_listen_port: {port}, grpc_listen_address: 127.0.0.1, grpc_listen_port: {grpc}, log_level: warn}}
+common:
+  instance_addr: 127.0.0.1
+  path_prefix: {path}
+  replication_factor: 1
+  storage: {{filesystem: {{chunks_directory: {path}/chunks, rules_directory: {path}/rules}}}}
+  ring: {{kvstore: {{store: inmemory}}}}
+schema_config:
+  configs: [{{from: 2020-01-01, store: tsdb, object_store: filesystem, schema: v13, index: {{prefix: index_, period: 24h}}}}]
+ingester: {{lifecycler: {{min_ready_duration: 0s}}}}
+analytics: {{reporting_enabled: false}}
+"
+        );
+        fs::write(folder.join("loki.yaml"), configuration).expect("written");
+        let mut loki = Command::new("loki");
+        loki.arg(format!("-config.file={}", folder.join("loki.yaml").display()));
+        let server = Backend::start(loki, &folder.join("loki.log"));
+        wait_until("Loki", || get(port, "/ready").filter(|answer| answer.starts_with("ready")));
+        Self { port, _server: server }
+    }
+
+    /// How many lines it has of each event id.
+    fn lines(&self, job: &str) -> BTreeMap<String, usize> {
+        let query = format!("{{job=\"{job}\",event!=\"log\"}}");
+        let path =
+            format!("/loki/api/v1/query_range?since=10m&limit=5000&query={}", encoded(&query));
+        let answer: Value =
+            serde_json::from_str(&get(self.port, &path).unwrap_or_default()).unwrap_or_default();
+        let mut lines = BTreeMap::new();
+        for stream in answer["data"]["result"].as_array().into_iter().flatten() {
+            let id = stream["stream"]["event_id"].as_str().expect("an id").to_owned();
+            *lines.entry(id).or_default() += stream["values"].as_array().map_or(0, Vec::len);
+        }
+        lines
+    }
+
+    fn wait_for_one_line_each(&self, job: &str, both: &Sent) {
+        let lines = wait_until("every line", || {
+            let lines = self.lines(job);
+            (lines.len() >= both.ids.len()).then_some(lines)
+        });
+        // The agents are gone, and nothing is on its way.
+        thread::sleep(Duration::from_millis(500));
+        for (id, kind) in &both.ids {
+            assert_eq!(lines.get(id), Some(&1), "{kind}, of both: {}", both.common.contains(id));
+        }
+    }
+}
+
+struct InfluxDb {
+    port: u16,
+    _server: Backend,
+}
+
+impl InfluxDb {
+    fn start(folder: &Path) -> Self {
+        let (port, rpc, path) = (free_port(), free_port(), folder.display());
+        let configuration = format!(
+            "reporting-disabled = true\nbind-address = \"127.0.0.1:{rpc}\"\n[meta]\n  dir = \"{path}/meta\"\n[data]\n  dir = \"{path}/data\"\n  wal-dir = \"{path}/wal\"\n[http]\n  bind-address = \"127.0.0.1:{port}\"\n"
+        );
+        fs::write(folder.join("influxdb.conf"), configuration).expect("written");
+        let mut influxd = Command::new("influxd");
+        influxd.arg("run").arg("-config").arg(folder.join("influxdb.conf"));
+        let server = Backend::start(influxd, &folder.join("influxd.log"));
+        let influxdb = Self { port, _server: server };
+        wait_until("InfluxDB", || influxdb.query("SHOW DATABASES"));
+        let created = Command::new("curl")
+            .args(["-s", "-XPOST", &format!("http://127.0.0.1:{port}/query")])
+            .args(["--data-urlencode", "q=CREATE DATABASE SenseOps"])
+            .output()
+            .expect("curl runs");
+        assert!(created.status.success());
+        influxdb
+    }
+
+    fn query(&self, query: &str) -> Option<Value> {
+        let answer = get(self.port, &format!("/query?db=SenseOps&q={}", encoded(query)))?;
+        serde_json::from_str(&answer).ok()
+    }
+
+    fn count(&self, field: &str, measurement: &str) -> Option<usize> {
+        let answer = self.query(&format!("SELECT count({field}) FROM {measurement}"))?;
+        let count = answer["results"][0]["series"][0]["values"][0][1].as_u64()?;
+        usize::try_from(count).ok()
+    }
+}
+
+fn encoded(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
