@@ -28,6 +28,8 @@ pub const TESTS: &[Test] = tests![
 ];
 
 const INTERVAL: Duration = Duration::from_secs(2);
+const ALL_KINDS: [&str; 5] =
+    ["session", "session_summary", "site_summary", "session_started", "session_ended"];
 const OPTIONS: &str = "    site: berlin\n    alignPolls: true\n    stateFile: state.json";
 
 /// The part of the shipped files that is for two pollers, in comments.
@@ -46,6 +48,7 @@ fn loki_keeps_one_of_two_lines_from_vector() {
     };
     let (comment, code) = part_for_pairs();
     let both = with(&[(&comment, &code)], "pair");
+    both.assert_both_sent(&ALL_KINDS);
     loki.wait_for_one_line_each("pair", &both);
     // As shipped, for one agent, each of them has its own.
     let both = with(&[], "single");
@@ -81,6 +84,7 @@ fn loki_keeps_one_of_two_lines_from_fluent_bit() {
         ]);
         Agent::fluent_bit(&pair.fixture, &["loki", "file"], &edits)
     });
+    both.assert_both_sent(&ALL_KINDS[..3]);
     loki.wait_for_one_line_each("qlik-sessions", &both);
 }
 
@@ -89,17 +93,23 @@ fn influxdb_keeps_one_of_two_points() {
     let influxdb = InfluxDb::start(pair.folder());
     let address = format!("http://127.0.0.1:{}", influxdb.port);
     let edits = [("http://localhost:8086", &*address)];
-    let both = pair
-        .run(true, |number, config| vector(&pair.fixture, "influxdb-v1", number, config, &edits));
+    let start =
+        |number, config: &Path| vector(&pair.fixture, "influxdb-v1", number, config, &edits);
+    let both = pair.run(true, start);
+    both.assert_both_sent(&ALL_KINDS);
     for (kind, measurement, field) in [
         ("session_summary", "user_session_summary", "session_count"),
         ("session_summary", "user_session_list", "session_user_id_list"),
         ("session", "user_session_details", "user_id"),
     ] {
-        let distinct = both.ids.iter().filter(|(_, event)| *event == kind).count();
-        wait_until(measurement, || (influxdb.count(field, measurement)? >= distinct).then_some(()));
-        assert_eq!(influxdb.count(field, measurement), Some(distinct), "{measurement}");
+        influxdb.wait_for_count(field, measurement, both.count(kind));
     }
+    // A poller that reaches no target hides nothing of what the other saw.
+    pair.take_away_the_site_from_the_second();
+    let more = pair.run(false, start);
+    assert!(more.common.is_empty(), "{:?}", more.common);
+    let site_summaries = both.count("site_summary") + more.count("site_summary");
+    influxdb.wait_for_count("session_count", "qlik_sessions_site", site_summaries);
 }
 
 /// Vector that says it runs on another machine.
@@ -176,14 +186,17 @@ impl Pair {
             wait_for_polls(&agents, 2);
         }
         agents.iter_mut().for_each(Agent::stop);
-        let sent = Sent::by(&agents);
-        for kind in ["session", "session_summary", "site_summary"] {
-            assert!(sent.by_both(kind), "{kind}");
-        }
-        for kind in ["session_started", "session_ended"] {
-            assert_eq!(sent.by_both(kind), with_changes, "{kind}");
-        }
-        sent
+        Sent::by(&agents)
+    }
+
+    /// Has the second poller ask where nobody answers.
+    fn take_away_the_site_from_the_second(&self) {
+        let config = self.folders[1].path().join("config.yaml");
+        let text = fs::read_to_string(&config).expect("it is there");
+        let port = |port: u16| format!("127.0.0.1:{port}");
+        let site = port(self.fixture.site.address("sense1").port());
+        assert!(text.contains(&site), "{text}");
+        fs::write(&config, text.replace(&site, &port(free_port()))).expect("written");
     }
 }
 
@@ -199,9 +212,15 @@ impl Sent {
         Self { ids: sent.into_iter().flatten().collect(), common, sent: total }
     }
 
-    /// Returns whether both sent one and the same event of this kind.
-    fn by_both(&self, kind: &str) -> bool {
-        self.common.iter().any(|id| self.ids[id] == kind)
+    /// How many different events of this kind there are.
+    fn count(&self, kind: &str) -> usize {
+        self.ids.values().filter(|event| *event == kind).count()
+    }
+
+    fn assert_both_sent(&self, kinds: &[&str]) {
+        for kind in kinds {
+            assert!(self.common.iter().any(|id| self.ids[id] == *kind), "{kind}");
+        }
     }
 }
 
@@ -315,6 +334,11 @@ impl InfluxDb {
     fn query(&self, query: &str) -> Option<Value> {
         let answer = get(self.port, &format!("/query?db=SenseOps&q={}", encoded(query)))?;
         serde_json::from_str(&answer).ok()
+    }
+
+    fn wait_for_count(&self, field: &str, measurement: &str, count: usize) {
+        wait_until(measurement, || (self.count(field, measurement)? >= count).then_some(()));
+        assert_eq!(self.count(field, measurement), Some(count), "{measurement}");
     }
 
     fn count(&self, field: &str, measurement: &str) -> Option<usize> {
