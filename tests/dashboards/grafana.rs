@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::scenario::{DAY, HOUR, MINUTE, SECOND};
+use crate::scenario::{ALL_SERVERS, DAY, HOUR, MINUTE, SECOND};
 
 /// What a user has chosen: a time range, a step, values of the variables.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct View {
     pub window: &'static str,
     /// Empty: all.
     pub servers: Vec<&'static str>,
+    /// A server tag and its value; none: all.
+    pub tag: Option<(&'static str, &'static str)>,
     pub user: &'static str,
 }
 
@@ -125,10 +127,20 @@ pub fn variables(
         .map(|variable| {
             let query = fill(&unpacked(&variable["query"]), source, dashboard, view);
             let mut values = source.variable(&query, view)?;
+            if let Some(regex) = variable["regex"].as_str() {
+                let left_out = left_out(regex);
+                values.retain(|value| !left_out.contains(&value.as_str()));
+            }
             values.sort();
             Ok((text(&variable["name"]), values))
         })
         .collect()
+}
+
+/// The values that a variable's regular expression leaves out.
+fn left_out(regex: &str) -> Vec<&str> {
+    let inside = regex.strip_prefix("/^(?!(?:").and_then(|rest| rest.strip_suffix(")$)/"));
+    inside.expect("a list of what is left out").split('|').collect()
 }
 
 /// A query that is JSON in a text is read before variables are filled in.
@@ -158,10 +170,16 @@ fn fill_text(text: &str, source: &dyn DataSource, dashboard: &Value, view: &View
         let variable = variables.find(|variable| variable["name"] == name);
         variable.map_or_else(String::new, |variable| self::text(&variable[key]))
     };
-    // The value for "All" stands in the dashboard and is taken as it is.
+    // The value for "All" stands in the dashboard and is taken as it is; where there
+    // is none, all values are meant that the variable offers.
     let servers = match view.servers.as_slice() {
+        [] if variable("server", "allValue") == "null" => source.format_values(&ALL_SERVERS),
         [] => variable("server", "allValue"),
         servers => source.format_values(servers),
+    };
+    let (tag, tag_value) = match view.tag {
+        Some((name, value)) => (name.to_owned(), source.format_values(&[value])),
+        None => (variable("tag", "allValue"), variable("tag_value", "allValue")),
     };
     let user = match variable("user", "label").as_str() {
         "User id" => view.user.rsplit('\\').next().unwrap_or_default(),
@@ -179,6 +197,8 @@ fn fill_text(text: &str, source: &dyn DataSource, dashboard: &Value, view: &View
         ("server", &servers),
         ("window", view.window),
         ("user", &user),
+        ("tag_value", &tag_value),
+        ("tag", &tag),
     ];
     values.iter().fold(text.to_owned(), |text, (name, value)| {
         text.replace(&format!("${{{name}:regex}}"), value)

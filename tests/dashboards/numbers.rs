@@ -23,6 +23,7 @@ pub fn prometheus() {
     let source = Prometheus { url: server.url.clone() };
     let check = Check::new("prometheus-overview", &source, &scenario, truth::prometheus);
     check.everything();
+    check.tags();
     check.finds_silence_drawn_as_zero();
     let by_server = |expression: &str| {
         let selector = r#"{server_name=~"$server",virtual_proxy=~"$virtual_proxy"}"#;
@@ -46,8 +47,10 @@ pub fn prometheus() {
         "Sessions by server",
         &by_server("last_over_time(qlik_sessions_sessions{}[$window])"),
     );
-    check
-        .finds("Sessions now", &[("expr", json!("sum(qlik_sessions_sessions >= 0) or vector(0)"))]);
+    check.finds(
+        "The whole site now",
+        &[("expr", json!("sum(qlik_sessions_sessions >= 0) or vector(0)"))],
+    );
 }
 
 pub fn loki() {
@@ -219,6 +222,18 @@ impl<'a> Check<'a> {
         assert_eq!(offered(&["sense1", "sense2"])["virtual_proxy"], all["virtual_proxy"]);
     }
 
+    /// A server tag, chosen with its value, leaves the servers that have it.
+    fn tags(&self) {
+        let offered = |tag| {
+            let view = View { tag, ..view(10 * HOUR) };
+            grafana::variables(self.source, &self.dashboard, &view).expect("variables")
+        };
+        assert_eq!(offered(None)["tag"], ["environment"]);
+        let chosen = offered(Some(("environment", "test")));
+        assert_eq!(chosen["tag_value"], ["production", "test"]);
+        assert_eq!(chosen["server"], ["sense2"]);
+    }
+
     /// Whether the panel draws anything in this view; the error says what is wrong.
     fn panel(&self, panel: &Value, view: &View) -> Result<bool, String> {
         let view = grafana::view_of(panel, view);
@@ -295,6 +310,7 @@ fn view(to: i64) -> View {
         step: 5 * MINUTE,
         window: "10m",
         servers: Vec::new(),
+        tag: None,
         user: "LAB\\user14",
     }
 }
@@ -309,6 +325,8 @@ fn views() -> Vec<(&'static str, View)> {
         ("a server fails", view(16 * HOUR + 20 * MINUTE + late)),
         ("nothing polls", view(14 * HOUR + 47 * MINUTE + late)),
         ("nobody is on", view(DAY + 3 * HOUR + late)),
+        // What is shown of the weeks before is still known.
+        ("two weeks later", View { from: BEGIN + 14 * DAY, ..view(16 * DAY + late) }),
     ];
     views.extend(views_at_each_step());
     views

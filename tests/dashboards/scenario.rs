@@ -25,6 +25,7 @@ pub const CERTIFICATES_END: i64 = BEGIN + 100 * DAY;
 /// The site's session limit for one user.
 pub const SESSION_LIMIT: usize = 5;
 
+pub const ALL_SERVERS: [&str; 2] = ["sense1", "sense2"];
 pub const TARGETS: [Target; 4] = [
     Target { server: "sense1", virtual_proxy: "/" },
     Target { server: "sense1", virtual_proxy: "/sales" },
@@ -44,6 +45,11 @@ impl Target {
         20 + self.server.len() as i64 + 10 * self.virtual_proxy.len() as i64
     }
 
+    /// The server's tag.
+    fn environment(self) -> &'static str {
+        if self.server == "sense1" { "production" } else { "test" }
+    }
+
     fn keys(self) -> Value {
         json!({
             "server_name": self.server,
@@ -51,7 +57,7 @@ impl Target {
             "server_host": format!("{}.example.com", self.server),
             "proxy_host": format!("{}.example.com:4243", self.server),
             "virtual_proxy": self.virtual_proxy,
-            "tags": {"environment": "test"},
+            "tags": {"environment": self.environment()},
         })
     }
 }

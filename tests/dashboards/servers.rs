@@ -47,12 +47,18 @@ impl Server {
         let server = Backend::start(prometheus, &folder.path().join("server.log"));
         wait_until("Prometheus", || http::get(&format!("{url}/api/v1/status/runtimeinfo")).ok());
         // The exporter has values of now only. What is written here are the very
-        // samples that it would offer, each with the time of its poll.
+        // samples that it would offer, each with the time of its poll. Of the counters
+        // only those that grow once a poll: Prometheus takes one sample of a moment.
         let write_sink = format!(
-            "sinks:
+            "transforms:
+  failures:
+    type: filter
+    inputs: [qlik_sessions_prometheus_count_metrics]
+    condition: .name == \"poll_errors_total\"
+sinks:
   past:
     type: prometheus_remote_write
-    inputs: [qlik_sessions_prometheus_target_metrics, qlik_sessions_prometheus_site_metrics, qlik_sessions_prometheus_certificate_metrics]
+    inputs: [qlik_sessions_prometheus_target_metrics, qlik_sessions_prometheus_site_metrics, qlik_sessions_prometheus_certificate_metrics, failures]
     endpoint: {url}/api/v1/write
     healthcheck: {{enabled: false}}
     request: {{concurrency: 1}}

@@ -22,14 +22,21 @@ impl DataSource for Prometheus {
 
     fn variable(&self, query: &Value, view: &View) -> Result<Vec<String>, String> {
         let query = text(query);
-        let (selector, label) = label_values(&query)?;
+        let (selector, label) = match label_names(&query) {
+            Some(metric) => (format!("{{__name__=~\".*{metric}.*\"}}"), None),
+            None => {
+                label_values(&query).map(|(selector, label)| (selector.to_owned(), Some(label)))?
+            }
+        };
         let range = [("start", seconds(view.from)), ("end", seconds(view.to))];
         let fields = http::parameters(&[
-            ("match[]", selector),
+            ("match[]", &selector),
             (range[0].0, &range[0].1),
             (range[1].0, &range[1].1),
         ]);
-        let answer = http::get(&format!("{}/api/v1/label/{label}/values?{fields}", self.url))?;
+        let path =
+            label.map_or_else(|| "labels".to_owned(), |label| format!("label/{label}/values"));
+        let answer = http::get(&format!("{}/api/v1/{path}?{fields}", self.url))?;
         Ok(answer["data"].as_array().into_iter().flatten().map(text).collect())
     }
 
@@ -52,6 +59,11 @@ impl DataSource for Prometheus {
         let answer = http::get(&format!("{}/api/v1/query_range?{fields}", self.url))?;
         Ok(Answer { series: matrix(&answer, &ref_id), ..Answer::default() })
     }
+}
+
+/// What stands in `label_names(METRIC)`, which Grafana looks for anywhere in a name.
+fn label_names(query: &str) -> Option<&str> {
+    query.strip_prefix("label_names(").and_then(|rest| rest.strip_suffix(')'))
 }
 
 /// What stands in `label_values(SELECTOR, LABEL)`.

@@ -1,5 +1,5 @@
 use super::{Expected, Truth, most, sum};
-use crate::scenario::{CERTIFICATES_END, DAY, HOUR, Poll, SECOND, TARGETS};
+use crate::scenario::{CERTIFICATES_END, DAY, HOUR, Poll, SECOND, TARGETS, users_at_limit};
 
 /// What a panel of `prometheus-overview` must draw.
 pub fn prometheus(panel: &str, truth: &Truth<'_>) -> Option<Expected> {
@@ -8,15 +8,24 @@ pub fn prometheus(panel: &str, truth: &Truth<'_>) -> Option<Expected> {
     let whole = last.filter(|poll| is_whole(poll));
     let stat = |query: &str, value: usize| vec![query.to_owned(), value.to_string()];
     Some(match panel {
-        "Sessions now" => values(whole.map(|poll| stat("A", poll.sessions().count()))),
-        "Distinct users now" => values(whole.map(|poll| stat("A", poll.users().len()))),
+        "The whole site now" => {
+            let counts = whole.into_iter().flat_map(|poll| {
+                [stat("A", poll.sessions().count()), stat("B", poll.users().len())]
+            });
+            let at_limit = last.map(|poll| stat("C", users_at_limit(poll.sessions()).len()));
+            values(counts.chain(at_limit))
+        }
         "Targets" => values(
             last.into_iter()
                 .flat_map(|poll| [stat("A", poll.answers.len()), stat("B", poll.targets_failed())]),
         ),
         "Age of the last poll" => {
-            let last = truth.scenario.last_poll(now, DAY)?;
-            values([vec!["A".to_owned(), (now / SECOND - last.at / SECOND).to_string()]])
+            let last = truth.scenario.last_poll(now, DAY);
+            values(
+                last.map(|last| {
+                    vec!["A".to_owned(), (now / SECOND - last.at / SECOND).to_string()]
+                }),
+            )
         }
         "Sessions by server" => {
             truth.servers().into_iter().fold(Expected::lines(&["server_name"]), |lines, server| {
@@ -37,12 +46,24 @@ pub fn prometheus(panel: &str, truth: &Truth<'_>) -> Option<Expected> {
                 lines.line(&format!("A {proxy}"), truth.points(sessions))
             },
         ),
+        "Users at once" => {
+            let at_limit = |poll: &Poll| users_at_limit(poll.sessions()).len() as f64;
+            let users = |poll: &Poll| is_whole(poll).then(|| poll.users().len() as f64);
+            Expected::lines(&[])
+                .line("A", truth.points(|at| truth.last_poll(at).and_then(users)))
+                .line("B", truth.points(|at| truth.last_poll(at).map(at_limit)))
+        }
         "Peak of each day" => Expected::lines(&[])
-            .line("A", truth.points(|at| peak(truth, at - DAY, at, |poll| poll.sessions().count())))
-            .line("B", truth.points(|at| peak(truth, at - DAY, at, |poll| poll.users().len()))),
-        "Peak of each hour, last 7 days" => Expected::lines(&[]).line(
+            .line("A", truth.points(|at| peak(truth, at, at + DAY, |poll| poll.sessions().count())))
+            .line("B", truth.points(|at| peak(truth, at, at + DAY, |poll| poll.users().len()))),
+        "Peak of each hour of the week, last four weeks" => Expected::lines(&[]).line(
             "A",
-            truth.points(|at| peak(truth, at - HOUR, at, |poll| poll.sessions().count())),
+            truth.points(|at| {
+                let weeks = (0..4).map(|week| at - week * 7 * DAY);
+                let peaks = weeks
+                    .filter_map(|at| peak(truth, at, at + HOUR, |poll| poll.sessions().count()));
+                peaks.max_by(f64::total_cmp)
+            }),
         ),
         "Targets: answer or fail" => targets(truth, |target, at| {
             let poll = truth.last_poll(at)?;
@@ -53,11 +74,13 @@ pub fn prometheus(panel: &str, truth: &Truth<'_>) -> Option<Expected> {
             let answered = poll.answers.contains_key(&target);
             Some(if answered { target.duration_ms() as f64 / 1e3 } else { 5.0 })
         }),
-        "Share of failed polls" => targets(truth, |target, at| {
-            let polls: Vec<&Poll> = truth.scenario.polls_between(at - HOUR, at).collect();
-            let failed = polls.iter().filter(|poll| !poll.answers.contains_key(&target)).count();
-            (!polls.is_empty()).then(|| failed as f64 / polls.len() as f64)
-        }),
+        "Failed polls by category" => Expected::lines(&["category"]).line(
+            "A timeout",
+            truth.points(|at| {
+                let failed = truth.failures(at - HOUR, at).len();
+                (failed > 0).then_some(failed as f64)
+            }),
+        ),
         "Certificates: days left" => certificates(truth),
         _ => return None,
     })
@@ -89,8 +112,10 @@ fn targets(
 /// Known for a day after the last poll.
 fn certificates(truth: &Truth<'_>) -> Expected {
     let now = truth.view.to;
+    let known = truth.scenario.last_poll(now, DAY).is_some();
     let days = |end: i64| ((end - now) as f64 / DAY as f64).to_string();
-    let rows = truth.servers().into_iter().flat_map(|server| {
+    let servers = truth.servers().into_iter().filter(|_| known);
+    let rows = servers.flat_map(|server| {
         [("A", CERTIFICATES_END), ("B", CERTIFICATES_END + DAY)]
             .map(|(query, end)| vec![query.to_owned(), server.to_owned(), days(end)])
     });
