@@ -772,6 +772,25 @@ fn the_key_of_the_pseudonyms_may_come_from_any_editor() {
     }
 }
 
+/// Nobody has to wait for the end of a file that is no configuration.
+#[test]
+fn a_file_with_too_much_in_it_is_refused() {
+    let (items, keys): (String, String) =
+        (0..2_000).map(|number| ("[], ", format!("\n  k{number}: 1"))).unzip();
+    let list = SMALLEST.replace("30000}", &format!("30000, excludeUser: [{items}]}}"));
+    let reported = problems(&list);
+    assert!(reported.contains("has 1000 problems or more, and is not read further"));
+    assert_eq!(reported.matches("excludeUser[").count(), 1_000);
+    let reported = problems(&format!("{SMALLEST}{keys}"));
+    assert!(reported.contains("Butler-SOS: has more than 1000 keys"), "{reported}");
+    let sections: String = (0..200).map(|number| format!("b{number}: {{<<: *a}}\n")).collect();
+    let reported = problems(&format!("a: &a{keys}\n{sections}"));
+    assert!(reported.contains("line 2052: is not valid YAML: `<<` adds more"), "{reported}");
+    let (_folder, path) = written(" ".repeat(3 << 20));
+    let run = run("check", &path);
+    assert_eq!(run.code, Some(78), "{}", run.stderr);
+}
+
 /// Small files, each with what is to be said of it in its first line.
 #[test]
 fn the_corpus_is_judged_as_it_says() {

@@ -181,7 +181,6 @@ fn user(node: &Node<'_>) -> RepositoryUser {
 
 fn exclude(list: &Node<'_>) -> Vec<ExcludedVirtualProxy> {
     list.items()
-        .iter()
         .filter_map(|item| item.required_text("a virtual proxy, such as /monitoring or /test*"))
         .map(|text| ExcludedVirtualProxy::new(&text))
         .collect()
@@ -194,7 +193,7 @@ fn addresses(section: &Node<'_>) -> Addresses {
         else {
             continue;
         };
-        match addresses.add(&name, &address) {
+        match addresses.add(name, &address) {
             Ok(true) => {}
             Ok(false) => node.error("stands here a second time, in other letters"),
             Err(message) => node.error(message),

@@ -157,6 +157,9 @@ const PLACES: &[(&Section, &[&str])] = &[
     (&CERT, &["clientCert", "clientCertKey", "clientCertCA", "clientCertPassphrase"]),
 ];
 
+/// Most keys of a section that is looked through: none has a tenth of them.
+const MOST_KEYS: usize = 1_000;
+
 /// How alike two names must be, from 0 to 1, to be taken for each other.
 const ALIKE: f64 = 0.93;
 /// The same where a name can be nothing but one of a few.
@@ -170,9 +173,15 @@ impl Section {
 
     /// The same, but for keys about which all is said already.
     pub fn check_but(&self, node: &Node<'_>, reported: &[&str]) {
+        if node.key_count() > MOST_KEYS {
+            node.error(format!(
+                "has more than {MOST_KEYS} keys; is this a configuration of Butler SOS?"
+            ));
+            return;
+        }
         for (key, node) in node.entries() {
-            if !self.keys.contains(&key.as_str()) && !reported.contains(&key.as_str()) {
-                self.complain(&key, &node);
+            if !self.keys.contains(&key) && !reported.contains(&key) {
+                self.complain(key, &node);
             }
         }
     }
@@ -181,8 +190,8 @@ impl Section {
     /// returns whether there were any.
     pub fn refuse_misspelt(&self, node: &Node<'_>) -> bool {
         let mut found = false;
-        for (key, node) in node.entries() {
-            if let Some(name) = most_similar(&key, self.keys, ALIKE_AMONG_FEW) {
+        for (key, node) in node.entries().take(MOST_KEYS) {
+            if let Some(name) = most_similar(key, self.keys, ALIKE_AMONG_FEW) {
                 node.error(format!("is not a known key; did you mean `{name}`?"));
                 found = true;
             }

@@ -1,5 +1,7 @@
 //! What is valid and yet hardly meant: warned of, and read as it stands.
 
+use std::collections::HashSet;
+
 use super::reader::{Node, Problem, Problems, Severity, Step, suggestion};
 use crate::target::{DEFAULT_PROXY_PORT, ProxyAddress};
 
@@ -40,19 +42,21 @@ pub fn warn_of_prefix(node: &Node<'_>, prefix: &str) {
 /// Butler SOS does not start where a server's tags are others than those defined.
 pub fn warn_of_tags(server: &Node<'_>, definition: &[String]) {
     let node = server.key("serverTags");
-    let tags = node.entries();
+    let tags: Vec<(&str, Node<'_>)> = node.entries().collect();
     if definition.is_empty() || tags.is_empty() {
         return;
     }
-    let defined: Vec<&str> = definition.iter().map(String::as_str).collect();
-    for (name, tag) in &tags {
-        if !defined.contains(&name.as_str()) {
-            let hint = suggestion(name, &defined);
+    let names: Vec<&str> = definition.iter().map(String::as_str).collect();
+    let defined: HashSet<&str> = names.iter().copied().collect();
+    let given: HashSet<&str> = tags.iter().map(|(name, _)| *name).collect();
+    for (name, tag) in tags {
+        if !defined.contains(name) {
+            let hint = suggestion(name, &names);
             tag.warn(format!("is not in serverTagsDefinition{hint}"));
         }
     }
-    for name in defined {
-        if !tags.iter().any(|(tag, _)| tag == name) {
+    for name in names {
+        if !given.contains(name) {
             node.warn(format!("the tag `{name}` of serverTagsDefinition is missing"));
         }
     }
@@ -61,8 +65,7 @@ pub fn warn_of_tags(server: &Node<'_>, definition: &[String]) {
 /// Why no server of a file is polled although extraction is switched on.
 pub fn cause_of_no_target(butler: &Node<'_>) -> Problem {
     let list = butler.key("serversToMonitor").key("servers");
-    let servers: Vec<Node<'_>> =
-        list.items().into_iter().filter(|server| !server.is_absent()).collect();
+    let servers: Vec<Node<'_>> = list.items().filter(|server| !server.is_absent()).collect();
     let with_sessions = servers.iter().find(|server| server.key("userSessions").is_section());
     let (place, cause) = match (&*servers, with_sessions) {
         ([], _) => (list, no_servers(butler)),

@@ -46,7 +46,7 @@ pub const PSEUDONYM_KEY_VARIABLE: &str = "QLIK_SESSIONS_PSEUDONYM_KEY";
 /// `userSessions.pollingInterval` where there is none.
 const DEFAULT_POLLING_INTERVAL: Duration = Duration::from_secs(30);
 /// Largest configuration file, in bytes. Real ones have some 50 KB.
-const MAX_CONFIG_BYTES: u64 = 8 * 1024 * 1024;
+const MAX_CONFIG_BYTES: u64 = 2 * 1024 * 1024;
 /// Longest time that an option of ours takes, in milliseconds: a month.
 const MOST_MILLISECONDS: u64 = 31 * 24 * 60 * 60 * 1000;
 /// Largest file with a pseudonym key, in bytes.
@@ -517,7 +517,7 @@ impl Reader<'_> {
         let cert = butler.section("cert");
         check_cert(&cert, &monitor);
         let tags =
-            monitor.key("serverTagsDefinition").items().iter().filter_map(Node::text).collect();
+            monitor.key("serverTagsDefinition").items().filter_map(|tag| tag.text()).collect();
         let shared = Shared { verify, tags, cert };
 
         let mut differing = differing_servers(&source.section("servers"));
@@ -715,19 +715,19 @@ fn bytes_of_summary(target: &Target, options: &Options) -> usize {
 
 /// `sessionSource.servers`, by serverName.
 fn differing_servers<'a>(servers: &Node<'a>) -> HashMap<String, Node<'a>> {
-    let entries: HashMap<String, Node<'a>> = servers.entries().into_iter().collect();
-    for node in entries.values() {
+    let mut entries = HashMap::new();
+    for (name, node) in servers.entries() {
         if !node.is_section() && !node.is_absent() {
             node.error(format!("expected a section with keys, found {}", node.found()));
         }
-        keys::DIFFERING_SERVER.check(node);
+        keys::DIFFERING_SERVER.check(&node);
         keys::DIFFERING_CERT.check(&node.section("cert"));
+        entries.insert(name.to_owned(), node);
     }
     entries
 }
 
-/// `attributes`: `true` may show who a user is by a mail address or a name, so it
-/// stands only beside plain names; a list was chosen by someone who knows it.
+/// `alignPolls`, which works as meant only beside `site`.
 fn align_polls(source: &Node<'_>) -> bool {
     let node = source.key("alignPolls");
     let align = node.boolean().unwrap_or(false);
@@ -737,10 +737,14 @@ fn align_polls(source: &Node<'_>) -> bool {
     align
 }
 
+/// `attributes`: `true` may show who a user is by a mail address or a name, so it
+/// stands only beside plain names; a list was chosen by someone who knows it.
 fn attributes(source: &Node<'_>) -> AttributeChoice {
     let node = source.key("attributes");
     if node.is_list() {
-        return AttributeChoice::Keys(node.items().iter().filter_map(attribute_name).collect());
+        return AttributeChoice::Keys(
+            node.items().filter_map(|item| attribute_name(&item)).collect(),
+        );
     }
     if !node.boolean_or("a list of attribute names").unwrap_or(false) {
         return AttributeChoice::None;
@@ -762,7 +766,7 @@ fn attribute_name(item: &Node<'_>) -> Option<String> {
 /// Every entry with the place to complain about it.
 fn virtual_proxies<'a>(sessions: &Node<'a>, may_be_empty: bool) -> Vec<(Node<'a>, VirtualProxy)> {
     let list = sessions.key("virtualProxies");
-    let items = list.items();
+    let items: Vec<Node<'a>> = list.items().collect();
     if !may_be_empty && items.is_empty() && (list.is_absent() || list.is_list()) {
         list.error("is empty; expected a list such as [{virtualProxy: /}, {virtualProxy: /sales}]");
     }
@@ -805,8 +809,7 @@ fn address(node: &Node<'_>, text: &str, default_port: u16) -> Option<ProxyAddres
 
 fn tags(node: &Node<'_>) -> BTreeMap<String, String> {
     node.entries()
-        .into_iter()
-        .filter_map(|(name, node)| node.text().map(|value| (name, value)))
+        .filter_map(|(name, node)| node.text().map(|value| (name.to_owned(), value)))
         .collect()
 }
 

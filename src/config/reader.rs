@@ -1,13 +1,13 @@
 //! Walks a YAML document and collects every problem on the way, each with its
-//! key path and line, so that an administrator mends a file once and not once
-//! for each mistake.
+//! key path and line, so that an administrator repairs a file once and not
+//! once for each mistake.
 
 use std::{cell::RefCell, collections::HashSet, fmt, ops::RangeInclusive};
 
 use super::yaml::{NOTHING, Place, Value};
 
 /// One step from the document's root to a value.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Step {
     /// A mapping's key.
     Key(String),
@@ -56,23 +56,43 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The problems found so far.
+/// Most problems that are noted. A file with more is another file than was meant,
+/// and nobody wants to wait until all of it is looked at.
+const MOST_PROBLEMS: usize = 1_000;
+
+/// The problems found so far, each once: what all servers share is read once for
+/// each of them.
 #[derive(Debug, Default)]
-pub struct Problems(RefCell<Vec<Problem>>);
+pub struct Problems(RefCell<HashSet<Problem>>);
 
 impl Problems {
-    /// One more.
+    /// One more, as long as there are not too many.
     pub fn add(&self, problem: Problem) {
-        self.0.borrow_mut().push(problem);
+        if !self.are_too_many() {
+            self.0.borrow_mut().insert(problem);
+        }
+    }
+
+    /// Returns whether there are so many that the rest of the file is not read.
+    fn are_too_many(&self) -> bool {
+        self.0.borrow().len() >= MOST_PROBLEMS
     }
 
     /// All of them in the order of the file.
     pub fn into_sorted(self) -> Vec<Problem> {
-        let mut problems = self.0.into_inner();
-        problems.sort_by_key(|problem| problem.line);
-        // What all servers share is read once for each of them.
-        let mut seen = HashSet::new();
-        problems.retain(|problem| seen.insert(problem.clone()));
+        let too_many = self.are_too_many();
+        let mut problems: Vec<Problem> = self.0.into_inner().into_iter().collect();
+        problems.sort_by(|a, b| (a.line, &a.path, &a.message).cmp(&(b.line, &b.path, &b.message)));
+        if too_many {
+            problems.push(Problem {
+                severity: Severity::Error,
+                path: Vec::new(),
+                line: None,
+                message: format!(
+                    "has {MOST_PROBLEMS} problems or more, and is not read further; is it a configuration of Butler SOS?"
+                ),
+            });
+        }
         problems
     }
 }
@@ -122,6 +142,14 @@ impl<'a> Node<'a> {
         matches!(self.value, Value::Section(_))
     }
 
+    /// How many keys stand below.
+    pub fn key_count(&self) -> usize {
+        match self.value {
+            Value::Section(entries) => entries.len(),
+            _ => 0,
+        }
+    }
+
     /// A mapping under a key; says so where something else stands there.
     pub fn section(&self, name: &str) -> Self {
         let node = self.key(name);
@@ -169,8 +197,7 @@ impl<'a> Node<'a> {
 
     /// What stands here, with the keys of a section.
     pub fn found_with_keys(&self) -> String {
-        let keys: Vec<String> =
-            self.entries().iter().take(3).map(|(key, _)| format!("`{key}`")).collect();
+        let keys: Vec<String> = self.entries().take(3).map(|(key, _)| format!("`{key}`")).collect();
         match keys.len() {
             0 => self.found(),
             1 => format!("a section with the key {}", keys[0]),
@@ -305,35 +332,47 @@ impl<'a> Node<'a> {
         found.map(|(_, value)| *value)
     }
 
-    /// A list's items; none where there is no list.
-    pub fn items(&self) -> Vec<Node<'a>> {
-        match self.value {
-            value if value.is_null() => Vec::new(),
-            Value::List(items) => items
-                .iter()
-                .enumerate()
-                .map(|(index, place)| self.child(Some(place), Step::Item(index)))
-                .collect(),
+    /// A list's items; none where there is no list, and no more of them once there
+    /// are too many problems.
+    pub fn items(&self) -> impl Iterator<Item = Node<'a>> + use<'a> {
+        let items: &'a [Place] = match self.value {
+            value if value.is_null() => &[],
+            Value::List(items) => items,
             _ => {
                 self.error(format!("expected a list, found {}", self.found()));
-                Vec::new()
+                &[]
             }
-        }
+        };
+        let node = self.clone();
+        items
+            .iter()
+            .enumerate()
+            .map(move |(index, place)| node.child(Some(place), Step::Item(index)))
+            .take_while(|node| !node.problems.are_too_many())
     }
 
-    /// A mapping's entries; none where there is no mapping.
-    pub fn entries(&self) -> Vec<(String, Node<'a>)> {
-        let Value::Section(entries) = self.value else { return Vec::new() };
+    /// A mapping's entries; none where there is no mapping, and no more of them once
+    /// there are too many problems.
+    pub fn entries(&self) -> impl Iterator<Item = (&'a str, Node<'a>)> + use<'a> {
+        let entries: &'a [(String, Place)] = match self.value {
+            Value::Section(entries) => entries,
+            _ => &[],
+        };
+        let node = self.clone();
         entries
             .iter()
-            .map(|(key, place)| (key.clone(), self.child(Some(place), Step::Key(key.clone()))))
-            .collect()
+            .map(move |(key, place)| {
+                (key.as_str(), node.child(Some(place), Step::Key(key.clone())))
+            })
+            .take_while(|(_, node)| !node.problems.are_too_many())
     }
 }
 
-/// `; did you mean X?` for the most similar of `known`.
+/// `; did you mean X?` for the most similar of `known`, as far as that list can be
+/// one that somebody keeps in mind.
 pub fn suggestion(word: &str, known: &[&str]) -> String {
-    most_similar(word, known, 0.7)
+    const MOST_KNOWN: usize = 100;
+    most_similar(word, &known[..known.len().min(MOST_KNOWN)], 0.7)
         .map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
 }
 

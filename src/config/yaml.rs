@@ -20,6 +20,9 @@ const MAX_DEPTH: usize = 128;
 /// Longest key, in characters.
 const MAX_KEY: usize = 64 * 1024;
 
+/// Most keys that `<<` adds in a document. A few lines could ask for billions.
+const MAX_MERGED: usize = 100_000;
+
 /// A value and the line where it is to be found: that of its key or its dash.
 #[derive(Clone, Debug)]
 pub struct Place {
@@ -129,7 +132,7 @@ pub fn read(text: &str) -> Result<Place, Mistake> {
     let mut options = Options::default();
     options.simple_key_max_lookahead = MAX_KEY;
     let parser = Parser::with_options(StrInput::new(text), options);
-    let mut loader = Loader { text, parser, anchors: HashMap::new() };
+    let mut loader = Loader { text, parser, anchors: HashMap::new(), merged: 0 };
     let mut document = None;
     loop {
         let (event, line) = loader.next()?;
@@ -153,6 +156,8 @@ struct Loader<'t> {
     text: &'t str,
     parser: Parser<'t, StrInput<'t>>,
     anchors: HashMap<usize, Arc<Value>>,
+    /// Keys that `<<` has added so far.
+    merged: usize,
 }
 
 impl<'t> Loader<'t> {
@@ -245,35 +250,39 @@ impl<'t> Loader<'t> {
             }
             entries.push((key.clone(), place));
         }
-        merge(&mut entries, &merged)?;
+        self.merge(&mut entries, &merged)?;
         Ok(entries)
     }
-}
 
-/// `<<: *name` adds the keys that are not there yet.
-fn merge(entries: &mut Vec<(String, Place)>, merged: &[Place]) -> Result<(), Mistake> {
-    if merged.is_empty() {
-        return Ok(());
-    }
-    let mut keys: HashSet<String> = entries.iter().map(|(key, _)| key.clone()).collect();
-    let mut add = |place: &Place| match &*place.value {
-        Value::Section(more) => {
-            for (key, place) in more {
-                if keys.insert(key.clone()) {
-                    entries.push((key.clone(), place.clone()));
-                }
+    /// `<<: *name` adds the keys that are not there yet.
+    fn merge(
+        &mut self,
+        entries: &mut Vec<(String, Place)>,
+        merged: &[Place],
+    ) -> Result<(), Mistake> {
+        if merged.is_empty() {
+            return Ok(());
+        }
+        let mut keys: HashSet<String> = entries.iter().map(|(key, _)| key.clone()).collect();
+        let mut add = |place: &Place| {
+            let Value::Section(more) = &*place.value else {
+                let message = "`<<` takes sections with keys, by their alias (*name)";
+                return Err(Mistake::new(place.line, message));
+            };
+            self.merged += more.len();
+            if self.merged > MAX_MERGED {
+                let message = format!("`<<` adds more than {MAX_MERGED} keys in this file");
+                return Err(Mistake::new(place.line, message));
             }
+            let new = more.iter().filter(|(key, _)| keys.insert(key.clone()));
+            entries.extend(new.cloned());
             Ok(())
-        }
-        _ => Err(Mistake::new(place.line, "`<<` takes sections with keys, by their alias (*name)")),
-    };
-    for place in merged {
-        match &*place.value {
-            Value::List(sections) => sections.iter().try_for_each(&mut add)?,
-            _ => add(place)?,
-        }
+        };
+        merged.iter().try_for_each(|place| match &*place.value {
+            Value::List(sections) => sections.iter().try_for_each(&mut add),
+            _ => add(place),
+        })
     }
-    Ok(())
 }
 
 /// js-yaml refuses them wherever they stand.
