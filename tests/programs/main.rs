@@ -14,6 +14,8 @@ mod support;
 #[path = "../support/agents.rs"]
 mod agents;
 #[cfg(unix)]
+mod browser;
+#[cfg(unix)]
 mod capture;
 #[cfg(unix)]
 mod collector;
@@ -78,6 +80,7 @@ fn main() -> ExitCode {
         collector::TESTS,
         pair::TESTS,
         terminal::TESTS,
+        browser::TESTS,
     ];
     #[cfg(not(unix))]
     let tests = [openssl::TESTS];

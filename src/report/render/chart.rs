@@ -12,8 +12,9 @@ use crate::report::totals::{FailureSeries, Gap, HourOfWeek, Point, Span, Time, g
 /// Widths of the drawings.
 const WIDTHS: [(f64, &str); 2] = [(960.0, "wide"), (344.0, "narrow")];
 
-/// Room for the numbers of an axis.
+/// Room for the numbers of an axis, and for their unit above them.
 const LEFT: f64 = 44.0;
+const TOP: f64 = 24.0;
 
 /// Numbers of sessions and users over time.
 #[derive(Debug)]
@@ -42,7 +43,7 @@ impl Lines<'_> {
         let times =
             TimeScale { from: self.bounds.0, to: self.bounds.1, left: LEFT, right: width - 14.0 };
         let most = self.points.iter().filter_map(|point| point.sessions.max(point.users)).max();
-        let numbers = NumberScale::new(most.unwrap_or(0), self.height - 34.0, 12.0);
+        let numbers = NumberScale::new(most.unwrap_or(0), self.height - 34.0, TOP);
         let times_of = |pick: fn(&Point) -> Option<u64>| {
             self.points.iter().map(|point| (point.time, pick(point))).collect::<Vec<_>>()
         };
@@ -57,7 +58,7 @@ impl Lines<'_> {
                         title { "no polls" }
                     }
                 }
-                (number_axis(&numbers, times.left, times.right))
+                (number_axis(&numbers, "sessions, users", times.left, times.right))
                 (time_axis(&times, self.zone, numbers.bottom))
                 path.users d=(path(&users, &times, &numbers)) {}
                 path.sessions d=(path(&sessions, &times, &numbers)) {}
@@ -74,8 +75,9 @@ fn unknown(points: &[Point]) -> impl Iterator<Item = Time> + '_ {
     points.iter().filter(|point| point.sessions.is_none()).map(|point| point.time)
 }
 
-fn number_axis(numbers: &NumberScale, left: f64, right: f64) -> Markup {
+fn number_axis(numbers: &NumberScale, unit: &str, left: f64, right: f64) -> Markup {
     html! {
+        text.start x="0" y="11" { (unit) }
         @for (y, number) in numbers.ticks() {
             line.grid x1=(px(left)) x2=(px(right)) y1=(px(y)) y2=(px(y)) {}
             text.end x=(px(left - 6.0)) y=(px(y + 4.0)) { (number) }
@@ -186,19 +188,19 @@ impl Bars<'_> {
 
     fn draw_at(&self, width: f64, class: &str) -> Markup {
         let most = self.days.iter().filter_map(|day| day.peak_sessions).max().unwrap_or(0);
-        let numbers = NumberScale::new(most, 146.0, 12.0);
+        let numbers = NumberScale::new(most, 156.0, TOP);
         let (left, right) = (LEFT, width - 8.0);
         let slot = ((right - left) / self.days.len().max(1) as f64).min(60.0);
         let every = (52.0 / slot).ceil().max(1.0) as usize;
         html! {
             svg class=(class) role="img" aria-label=(self.label)
-                viewBox=(format!("0 0 {width} 180")) {
-                (number_axis(&numbers, left, right))
+                viewBox=(format!("0 0 {width} 190")) {
+                (number_axis(&numbers, "sessions", left, right))
                 @for (number, day) in self.days.iter().enumerate() {
                     @let x = left + number as f64 * slot;
                     (bar(day, x, slot, &numbers))
                     @if number % every == 0 && x + 50.0 <= width.max(x + slot) {
-                        text.start x=(px(x + slot * 0.1)) y="168" { (short_date(day)) }
+                        text.start x=(px(x + slot * 0.1)) y="178" { (short_date(day)) }
                     }
                 }
             }

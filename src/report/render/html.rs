@@ -154,7 +154,7 @@ impl Page<'_> {
                 "Sessions and users of all virtual proxies over time; at most {} sessions",
                 known(self.report.period.peak_sessions)
             ),
-            height: 260.0,
+            height: 270.0,
             bounds: self.bounds(),
             points: &self.report.series.site,
             gaps: &self.report.gaps,
@@ -189,7 +189,7 @@ impl Page<'_> {
                 tr {
                     th.nowrap scope="row" { (self.span_name(span)) }
                     td.number { (peak(span)) }
-                    td.nowrap { (span.peak_at.map_or_else(String::new, |at| self.time(at))) }
+                    td.nowrap { (self.peak_time(span)) }
                     td.number { (known(span.peak_users)) }
                     td.number { (known(span.distinct_users)) }
                     @if has_limit { td.number { (known(span.users_at_session_limit)) } }
@@ -205,6 +205,13 @@ impl Page<'_> {
         ]
         .concat();
         table(label, &columns, &body)
+    }
+
+    /// The table of days has the date at the row's begin.
+    fn peak_time(&self, span: &Span) -> String {
+        let time = span.peak_at.map_or_else(String::new, |at| self.time(at));
+        let date = span.date.as_deref().unwrap_or_default();
+        time.strip_prefix(date).unwrap_or(&time).trim_start().to_owned()
     }
 
     fn span_name(&self, span: &Span) -> String {
@@ -280,7 +287,7 @@ impl Page<'_> {
                 "Sessions and users of {server_name} {virtual_proxy} over time; at most {} sessions",
                 known(target.peak_sessions)
             ),
-            height: 150.0,
+            height: 160.0,
             bounds: self.bounds(),
             points: &series.points,
             gaps: &self.report.gaps,

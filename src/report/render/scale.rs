@@ -8,8 +8,9 @@ use jiff::{
 
 use crate::report::totals::{At, Time};
 
-/// Room that the label of a tick of time needs.
+/// Room that the label of a tick needs: `Mon 26 Oct`, and `26 Oct`.
 const TICK_WIDTH: f64 = 76.0;
+const SHORT_TICK_WIDTH: f64 = 52.0;
 
 /// Where times stand, from left to right.
 #[derive(Clone, Debug)]
@@ -33,8 +34,7 @@ impl TimeScale {
 
     /// Ticks at whole hours or days of a time zone, with their labels.
     pub fn ticks(&self, zone: &TimeZone) -> Vec<(f64, String)> {
-        let most = ((self.right - self.left) / TICK_WIDTH).max(1.0) as i64;
-        let step = Step::for_length(self.to - self.from, most);
+        let step = Step::for_length(self.to - self.from, self.right - self.left);
         let start = zone.to_datetime(At(self.from).timestamp()).date();
         let mut local = start.to_datetime(ClockTime::midnight());
         let mut ticks = Vec::new();
@@ -66,14 +66,18 @@ enum Step {
 }
 
 impl Step {
-    fn for_length(milliseconds: Time, most: i64) -> Self {
+    fn for_length(milliseconds: Time, width: f64) -> Self {
         let minutes = milliseconds / 60_000;
-        let fits = |step: &i64| minutes / step <= most;
-        if let Some(step) = [1, 5, 15, 30, 60, 120, 180, 360, 720].into_iter().find(fits) {
-            return Self::Minutes(step);
-        }
-        let days = [1, 2, 7, 14, 28, 56, 91, 182].into_iter().find(|days| fits(&(days * 1440)));
-        Self::Days(days.unwrap_or(minutes / 1440 / most + 1))
+        let most = |tick_width: f64| (width / tick_width).max(1.0) as i64;
+        let short = [1, 5, 15, 30, 60, 120, 180, 360, 720].map(Self::Minutes);
+        let long = [1, 2, 7, 14, 28, 56, 91, 182].map(Self::Days);
+        let fits = |step: &Self| match *step {
+            Self::Minutes(step) => minutes / step <= most(TICK_WIDTH),
+            Self::Days(days) if days < 7 => minutes / (days * 1440) <= most(TICK_WIDTH),
+            Self::Days(days) => minutes / (days * 1440) <= most(SHORT_TICK_WIDTH),
+        };
+        let longest = Self::Days(minutes / 1440 / most(SHORT_TICK_WIDTH) + 1);
+        short.into_iter().chain(long).find(fits).unwrap_or(longest)
     }
 
     fn after(self, local: DateTime) -> Option<DateTime> {
@@ -88,6 +92,7 @@ impl Step {
         let is_midnight = local.time() == ClockTime::midnight();
         match self {
             Self::Minutes(_) if !is_midnight => local.strftime("%H:%M").to_string(),
+            Self::Days(7..) => local.strftime("%-d %b").to_string(),
             _ => local.strftime("%a %-d %b").to_string(),
         }
     }
