@@ -9,9 +9,10 @@ use divan::{Bencher, counter::BytesCount};
 use jiff::Timestamp;
 use qlik_sessions::{
     config::Config,
-    events::{Lines, SessionEvent, SummaryFacts, TargetEvents, TargetKeys},
+    events::{Lines, SessionEvent, SummaryFacts, TargetEvents},
     lifecycle::Known,
     snapshot::{Rules, Snapshot},
+    target::TargetKeys,
 };
 
 /// Sessions: a usual site, and a very large one.

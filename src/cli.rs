@@ -7,10 +7,8 @@ use clap_complete::Shell;
 use jiff::Timestamp;
 
 use crate::{
-    discovery::Addresses,
     logging::{LogFormat, LogLevel},
-    repository::RepositoryUser,
-    target::{ProxyAddress, REPOSITORY_PORT},
+    target::{Addresses, ProxyAddress, REPOSITORY_PORT, RepositoryUser},
 };
 
 const EXIT_CODES: &str = "\

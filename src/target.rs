@@ -1,8 +1,16 @@
 //! What is polled: a [`Target`] is one virtual proxy on one [`Server`].
 
+mod addresses;
+mod keys;
+mod repository_user;
+
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+pub use addresses::Addresses;
+pub use keys::TargetKeys;
+pub use repository_user::RepositoryUser;
 
 /// The port of the proxy service's API where the configuration names none.
 pub const DEFAULT_PROXY_PORT: u16 = 4243;
@@ -230,6 +238,10 @@ impl fmt::Debug for Secret {
         f.write_str("(secret)")
     }
 }
+
+/// The environment variable with the passphrase of the client key; wins over
+/// `clientCertPassphrase`.
+pub const PASSPHRASE_VARIABLE: &str = "QLIK_SESSIONS_KEY_PASSPHRASE";
 
 /// The files of one certificate set.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

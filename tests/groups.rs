@@ -7,10 +7,11 @@ use std::{env, fs, path::Path};
 use jiff::Timestamp;
 use qlik_sessions::{
     config::Config,
-    events::{Lines, SessionEvent, TargetEvents, TargetKeys},
+    events::{Lines, SessionEvent, TargetEvents},
     lifecycle::Seen,
     site::SimulatedSession,
     snapshot::{Rules, Snapshot},
+    target::TargetKeys,
 };
 
 const CONFIG: &str = "Butler-SOS:

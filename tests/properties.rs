@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use qlik_sessions::{
     config::Config,
-    events::{Lines, SessionEvent, SummaryFacts, TargetEvents, TargetKeys},
+    events::{Lines, SessionEvent, SummaryFacts, TargetEvents},
     site::SimulatedSession,
     snapshot::{Rules, Snapshot},
-    target::{ProxyAddress, VirtualProxy},
+    target::{ProxyAddress, TargetKeys, VirtualProxy},
     user::folded,
 };
 use serde_json::Value;

@@ -9,10 +9,10 @@ use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
 use qlik_sessions::{
     config::{Config, UserIds},
-    events::{Lines, SessionEvent, SummaryFacts, TargetEvents, TargetKeys},
+    events::{Lines, SessionEvent, SummaryFacts, TargetEvents},
     lifecycle::Known,
     snapshot::{Rules, Snapshot},
-    target::Secret,
+    target::{Secret, TargetKeys},
 };
 use serde_json::Value;
 

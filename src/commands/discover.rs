@@ -10,14 +10,17 @@ use self::found::Found;
 use super::{CommandError, Exit, runtime};
 use crate::{
     cli::{DiscoverArgs, DiscoverOutput},
-    config::{self, Options, PASSPHRASE_VARIABLE},
-    discovery::{Addresses, Node, resolve},
+    config::{self, Options},
+    discovery::{Node, resolve},
     files,
     output::PatientStdout,
     poll::StartError,
     proxy::{ClientSettings, Credentials, Deadline, Endpoint, tls::FileProblem},
-    repository::{RepositoryClient, RepositoryUser},
-    target::{CertificateFiles, ProxyAddress, REPOSITORY_PORT, Secret, TlsSettings},
+    repository::RepositoryClient,
+    target::{
+        Addresses, CertificateFiles, PASSPHRASE_VARIABLE, ProxyAddress, REPOSITORY_PORT,
+        RepositoryUser, Secret, TlsSettings,
+    },
 };
 
 /// How long one request may take: somebody waits for it.
@@ -77,7 +80,7 @@ impl Inquiry {
         if !problems.0.is_empty() {
             return Err(StartError::Credentials(problems).into());
         }
-        let endpoint = self.addresses.repository(&self.host, &self.tls);
+        let endpoint = Endpoint::of_repository(&self.host, &self.addresses, &self.tls);
         let client = self.client(endpoint, &credentials)?;
         let list = client.proxies(Deadline::within(PATIENCE)).await?;
         // Only for people to look at: without it, the list is still the list.

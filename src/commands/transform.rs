@@ -11,11 +11,11 @@ use super::{CommandError, Exit, read_config};
 use crate::{
     cli::TransformArgs,
     config::{self, Config, SessionDetails},
-    events::{Lines, SessionEvent, SummaryFacts, TargetEvents, TargetKeys},
+    events::{Lines, SessionEvent, SummaryFacts, TargetEvents},
     output::{CHUNK_BYTES, PatientStdout},
     proxy::{Category, Failure},
     snapshot::{Rules, Snapshot},
-    target::VirtualProxy,
+    target::{TargetKeys, VirtualProxy},
 };
 
 pub fn run(args: &TransformArgs) -> Result<Exit, CommandError> {

@@ -13,10 +13,8 @@ use super::{
     keys,
     reader::{Node, suggestion},
 };
-use crate::{
-    discovery::Addresses,
-    repository::RepositoryUser,
-    target::{ProxyAddress, REPOSITORY_PORT, Server, TlsSettings, VirtualProxy},
+use crate::target::{
+    Addresses, ProxyAddress, REPOSITORY_PORT, RepositoryUser, Server, TlsSettings, VirtualProxy,
 };
 
 /// `discovery.interval` where there is none.

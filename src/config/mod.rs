@@ -29,17 +29,14 @@ pub use reader::{Problem, Severity, Step};
 pub use text::{Decoded, decode};
 
 use crate::{
-    events::TargetKeys,
     files,
     target::{
-        CertificateFiles, DEFAULT_PROXY_PORT, ProxyAddress, Secret, Server, Target, TlsSettings,
-        VirtualProxy, host_without_port,
+        CertificateFiles, DEFAULT_PROXY_PORT, PASSPHRASE_VARIABLE, ProxyAddress, Secret, Server,
+        Target, TargetKeys, TlsSettings, VirtualProxy, host_without_port,
     },
     user::folded,
 };
 
-/// Passphrase of the client key; wins over `clientCertPassphrase`.
-pub const PASSPHRASE_VARIABLE: &str = "QLIK_SESSIONS_KEY_PASSPHRASE";
 /// Key of the pseudonyms; wins over `pseudonymKeyFile`.
 pub const PSEUDONYM_KEY_VARIABLE: &str = "QLIK_SESSIONS_PSEUDONYM_KEY";
 

@@ -9,10 +9,9 @@ use std::{
 use futures_util::future::join_all;
 use tokio::{net::lookup_host, time::timeout};
 
-use super::Addresses;
 use crate::{
     repository::{ListedProxy, ListedVirtualProxy},
-    target::{ProxyAddress, VirtualProxy},
+    target::{Addresses, ProxyAddress, VirtualProxy},
 };
 
 /// A listed proxy service.

@@ -8,13 +8,14 @@ mod lines;
 use jiff::Timestamp;
 use serde_json::value::{RawValue, to_raw_value};
 
-pub use kinds::{CertificateDates, Reason, RepositoryKeys, TargetKeys, Time};
+pub use kinds::{CertificateDates, Reason, RepositoryKeys, Time};
 pub use lines::Lines;
 
 use crate::{
     lifecycle::{Ended, Seen},
     proxy::Failure,
     snapshot::{DistinctUsers, Session, Snapshot, sorted_names},
+    target::TargetKeys,
 };
 use id::EventId;
 use kinds::{

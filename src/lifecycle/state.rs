@@ -26,8 +26,10 @@ use super::{
     lock::{self, Lock, patiently},
 };
 use crate::{
-    discovery::SavedInquiry, events::TargetKeys, files, json, snapshot::SESSION_KEY_BYTES,
-    target::Target,
+    discovery::SavedInquiry,
+    files, json,
+    snapshot::SESSION_KEY_BYTES,
+    target::{Target, TargetKeys},
 };
 
 const FORMAT: &str = "qlik-sessions state";

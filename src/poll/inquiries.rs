@@ -210,7 +210,7 @@ impl Inquiry {
             server_host: host,
             tags: source.tags.clone(),
         };
-        let endpoint = source.addresses.repository(&source.host, &source.tls);
+        let endpoint = Endpoint::of_repository(&source.host, &source.addresses, &source.tls);
         let client = client(&endpoint, &source, credentials, settings);
         Self {
             source,

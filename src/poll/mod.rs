@@ -32,14 +32,14 @@ use target::{PolledTarget, TargetResult};
 
 use crate::{
     config::{Config, SessionDetails},
-    events::{Lines, Reason, SiteFacts, TargetEvents, TargetKeys, site_summary},
+    events::{Lines, Reason, SiteFacts, TargetEvents, site_summary},
     lifecycle::{
         Known, RecentChanges, Saved, SavedTarget, SiteState, StateError, StateFile, TargetId,
     },
     output::{Closed, Output},
     proxy::{CredentialsError, Deadline},
     snapshot::{Names, Rules},
-    target::Target,
+    target::{Target, TargetKeys},
 };
 
 /// What fails again and again is logged when it begins to, and then at every so

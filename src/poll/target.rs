@@ -9,12 +9,12 @@ use super::{
 };
 use crate::{
     config::SessionDetails,
-    events::{Lines, SessionEvent, SummaryFacts, TargetEvents, TargetKeys},
+    events::{Lines, SessionEvent, SummaryFacts, TargetEvents},
     lifecycle::{Changes, Known, SavedTarget, TargetId, TargetState},
     output::{CHUNK_BYTES, Closed, Output},
     proxy::Failure,
     snapshot::{DistinctUsers, Snapshot},
-    target::Target,
+    target::{Target, TargetKeys},
 };
 
 /// A target and what was seen of it.

@@ -1,7 +1,9 @@
 //! Where a request goes: a service of Qlik Sense at an address, and how to talk
 //! TLS with it.
 
-use crate::target::{DEFAULT_PROXY_PORT, ProxyAddress, REPOSITORY_PORT, Server, TlsSettings};
+use crate::target::{
+    Addresses, DEFAULT_PROXY_PORT, ProxyAddress, REPOSITORY_PORT, Server, TlsSettings,
+};
 
 /// One service at one address.
 #[derive(Clone, Debug)]
@@ -22,6 +24,19 @@ impl Endpoint {
             address: server.proxy.clone(),
             tls: server.tls.clone(),
         }
+    }
+
+    /// The repository service at a host.
+    pub fn of_repository(host: &ProxyAddress, addresses: &Addresses, tls: &TlsSettings) -> Self {
+        let mut tls = tls.clone();
+        let address = match addresses.of(&[&host.host], host.port) {
+            Some(replaced) => {
+                tls.server_name = Some(host.host.clone());
+                replaced
+            }
+            None => host.clone(),
+        };
+        Self { service: Service::Repository, address, tls }
     }
 }
 

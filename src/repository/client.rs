@@ -1,12 +1,15 @@
 //! Asks the repository service.
 
 use super::{
-    ListedProxy, ListedVirtualProxy, RepositoryUser,
+    ListedProxy, ListedVirtualProxy,
     answer::{proxies, virtual_proxies},
 };
-use crate::proxy::{
-    Category, ClientSettings, Credentials, Deadline, Endpoint, Failure, Get, HttpsClient,
-    repository_refusal, tls::FileProblem,
+use crate::{
+    proxy::{
+        Category, ClientSettings, Credentials, Deadline, Endpoint, Failure, Get, HttpsClient,
+        repository_refusal, tls::FileProblem,
+    },
+    target::RepositoryUser,
 };
 
 /// Asks the repository service of one site.

@@ -205,7 +205,7 @@ async fn list(
 }
 
 fn endpoint(source: &RepositorySource) -> Endpoint {
-    source.addresses.repository(&source.host, &source.tls)
+    Endpoint::of_repository(&source.host, &source.addresses, &source.tls)
 }
 
 fn totals(site: &ListedSite) -> String {

@@ -1,7 +1,10 @@
 //! `demo --record`: the events of days that the simulated site has behind it, as
 //! `stream` would have written them.
 
-use std::io::{self, BufWriter, Write};
+use std::{
+    io::{self, BufWriter, Write},
+    path::Path,
+};
 
 use fastrand::Rng;
 use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
@@ -10,14 +13,13 @@ use super::super::{CommandError, Exit, time_zone};
 use crate::{
     cli::{DemoArgs, RecordDetails},
     config::Config,
-    events::{
-        Lines, SessionEvent, SiteFacts, SummaryFacts, TargetEvents, TargetKeys, site_summary,
-    },
+    events::{Lines, SessionEvent, SiteFacts, SummaryFacts, TargetEvents, site_summary},
     lifecycle::{Changes, Known, TargetId},
     output::{CHUNK_BYTES, PatientStdout},
     proxy::{Category, Failure},
     site::{Outage, OutageKind, Past, PastOptions, SimulatedSession, recorded_config},
     snapshot::{Rules, Snapshot},
+    target::TargetKeys,
 };
 
 /// Time between polls: a month of them is a file of some 100 MB at most.
@@ -68,7 +70,7 @@ struct RecordedTarget {
 
 impl Recorder {
     fn new(details: RecordDetails, seed: u64) -> Result<Self, CommandError> {
-        let config = recorded_config()?;
+        let config = Config::parse(Path::new("demo.yaml"), &recorded_config())?;
         let targets = config
             .targets
             .iter()

@@ -19,7 +19,10 @@ use rustls::{
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{CertificateFacts, encrypted};
-use crate::{config::PASSPHRASE_VARIABLE, files, target::CertificateFiles};
+use crate::{
+    files,
+    target::{CertificateFiles, PASSPHRASE_VARIABLE},
+};
 
 /// Largest certificate or key file, in bytes.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;

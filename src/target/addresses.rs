@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{
-    proxy::{Endpoint, Service},
-    target::{DEFAULT_PROXY_PORT, ProxyAddress, TlsSettings},
-};
+use super::{DEFAULT_PROXY_PORT, ProxyAddress};
 
 /// Host names or names of nodes, and what to dial for each. The port is that of the
 /// service, where none is given. Certificates are verified for the host name all
@@ -32,19 +29,6 @@ impl Addresses {
     pub fn of(&self, names: &[&str], port: u16) -> Option<ProxyAddress> {
         let address = names.iter().find_map(|name| self.0.get(&key(name)))?;
         ProxyAddress::parse_or_port(address, port).ok()
-    }
-
-    /// How to reach the repository service at a host.
-    pub fn repository(&self, host: &ProxyAddress, tls: &TlsSettings) -> Endpoint {
-        let mut tls = tls.clone();
-        let address = match self.of(&[&host.host], host.port) {
-            Some(replaced) => {
-                tls.server_name = Some(host.host.clone());
-                replaced
-            }
-            None => host.clone(),
-        };
-        Endpoint { service: Service::Repository, address, tls }
     }
 }
 
