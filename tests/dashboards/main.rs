@@ -122,6 +122,11 @@ fn real_servers() -> Vec<Trial> {
             numbers::prometheus,
         ),
         with_programs("loki_numbers_are_right", &["vector", "loki"], numbers::loki),
+        with_programs(
+            "loki_numbers_are_right_at_a_large_site",
+            &["vector", "loki"],
+            numbers::loki_at_a_large_site,
+        ),
         with_programs("influxdb_numbers_are_right", &["vector", "influxd"], numbers::influxdb),
     ];
     let name = "opensearch_numbers_are_right";

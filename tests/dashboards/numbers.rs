@@ -90,7 +90,7 @@ pub fn loki() {
     );
     // Who has left is counted until the window has passed.
     check.finds(
-        "Whom a restart of the chosen servers hits",
+        "Sessions that each user would lose",
         &[(
             "expr",
             json!(
@@ -98,6 +98,24 @@ pub fn loki() {
             ),
         )],
     );
+}
+
+/// Panels that ask for each session say that Loki then refuses.
+pub fn loki_at_a_large_site() {
+    let scenario = Scenario::large();
+    let server = Server::loki(&scenario);
+    let source = Loki { url: server.url.clone() };
+    let check = Check::new("loki-people", &source, &scenario, truth::loki);
+    for panel in check.panels() {
+        let answer = check.panel(panel, &view(12 * MINUTE));
+        let description = panel["description"].as_str().expect("a description");
+        if description.contains("Up to 500 sessions") {
+            let error = answer.expect_err("Loki refuses");
+            assert!(error.contains("maximum number of series"), "{}: {error}", panel["title"]);
+        } else {
+            assert!(answer.is_ok(), "{}: {answer:?}", panel["title"]);
+        }
+    }
 }
 
 pub fn influxdb() {

@@ -124,8 +124,25 @@ pub struct Scenario {
 
 impl Scenario {
     pub fn new() -> Self {
-        let sessions = sessions();
-        let polls: Vec<Poll> = poll_times().map(|at| poll(at, &sessions)).collect();
+        Self::of(&sessions(), poll_times())
+    }
+
+    /// Three polls of a site with more sessions than Loki takes as series.
+    pub fn large() -> Self {
+        let session = |n: usize| Session {
+            target: TARGETS[n % TARGETS.len()],
+            directory: "LAB",
+            user_id: format!("user{}", n % 700),
+            id: format!("session-{n}"),
+            from: BEGIN,
+            to: END,
+        };
+        let sessions: Vec<Session> = (0..900).map(session).collect();
+        Self::of(&sessions, (0..3).map(|n| BEGIN + n * POLL_INTERVAL + 137))
+    }
+
+    fn of(sessions: &[Session], poll_times: impl Iterator<Item = i64>) -> Self {
+        let polls: Vec<Poll> = poll_times.map(|at| poll(at, sessions)).collect();
         let mut recorder = Recorder::default();
         for poll in &polls {
             recorder.record(poll);

@@ -19,6 +19,9 @@ pub use influxdb::influxdb;
 pub use loki::loki;
 pub use prometheus::prometheus;
 
+/// What stands where a series has no such label, and a row no such column.
+const NOTHING: &str = "(none)";
+
 /// What is drawn, in a form that can be compared.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Drawing {
@@ -73,7 +76,7 @@ impl Expected {
             let labels = self
                 .labels
                 .iter()
-                .map(|label| series.labels.get(*label).map_or("(none)", String::as_str));
+                .map(|label| series.labels.get(*label).map_or(NOTHING, String::as_str));
             let name: Vec<&str> = [series.query.as_str()].into_iter().chain(labels).collect();
             let points = series.points.iter().map(|(time, value)| (*time, millionths(*value)));
             drawing.lines.entry(name.join(" ")).or_default().extend(points);
@@ -82,7 +85,7 @@ impl Expected {
             let cells: Vec<String> = self
                 .columns
                 .iter()
-                .map(|column| row.get(*column).map_or_else(|| "(none)".to_owned(), cell))
+                .map(|column| row.get(*column).map_or_else(|| NOTHING.to_owned(), cell))
                 .collect();
             drawing.rows.push(cells.join(" | "));
         }

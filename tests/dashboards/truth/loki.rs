@@ -1,17 +1,11 @@
 use std::collections::BTreeSet;
 
-use super::{Expected, Truth, counted, mean, median, most, sum, users};
-use crate::scenario::{DAY, SESSION_LIMIT, Session};
+use super::{Expected, NOTHING, Truth, counted, mean, median, most, sum, users};
+use crate::scenario::{DAY, Poll, Session, Target, users_at_limit};
 
 /// What a panel of `loki-people` must draw.
 pub fn loki(panel: &str, truth: &Truth<'_>) -> Option<Expected> {
     let now = truth.view.to;
-    let user_rows = |least: usize| {
-        let counts = counted(truth.on(now).into_iter().map(Session::user));
-        let rows = counts.into_iter().filter(move |(_, sessions)| *sessions >= least);
-        let rows = rows.map(|(user, sessions)| vec![user, sessions.to_string()]);
-        Expected::rows(&["user", "value"], rows)
-    };
     Some(match panel {
         "Sessions by server" => {
             truth.servers().into_iter().fold(Expected::lines(&["server_name"]), |lines, server| {
@@ -22,22 +16,35 @@ pub fn loki(panel: &str, truth: &Truth<'_>) -> Option<Expected> {
                 lines.line(&format!("A {server}"), truth.points(sessions))
             })
         }
-        "Distinct users by server" => {
-            let on: BTreeSet<(String, String)> = truth
-                .on(now)
-                .into_iter()
-                .map(|session| (session.target.server.to_owned(), session.user()))
-                .collect();
-            let counts = counted(on.into_iter().map(|(server, _)| server));
-            let rows = counts.into_iter().map(|(server, users)| vec![server, users.to_string()]);
-            Expected::rows(&["server_name", "value"], rows)
+        "Sessions and users at once, whole site" => {
+            let whole = |at: i64| truth.last_poll(at).filter(|poll| poll.targets_failed() == 0);
+            let sessions = |at| Some(whole(at)?.sessions().count() as f64);
+            let users = |at| Some(whole(at)?.users().len() as f64);
+            Expected::lines(&[]).line("A", truth.points(sessions)).line("B", truth.points(users))
         }
-        "Who is on" => Expected::rows(
+        "Who is on, and whom a restart of the chosen servers hits" => Expected::rows(
+            &["server_name", "virtual_proxy", "sessions", "users", "failure"],
+            truth
+                .last_poll(now)
+                .into_iter()
+                .flat_map(|poll| truth.targets().map(|target| target_row(poll, target))),
+        ),
+        "Each session" => Expected::rows(
             &["server_name", "virtual_proxy", "user", "session_id"],
             truth.on(now).into_iter().map(session_row),
         ),
-        "Whom a restart of the chosen servers hits" => user_rows(1),
-        "Users with five sessions or more" => user_rows(SESSION_LIMIT),
+        "Sessions that each user would lose" => {
+            let counts = counted(truth.on(now).into_iter().map(Session::user));
+            let rows = counts.into_iter().map(|(user, sessions)| vec![user, sessions.to_string()]);
+            Expected::rows(&["user", "value"], rows)
+        }
+        "Users at the session limit" => Expected::rows(
+            &["at_limit", "users"],
+            truth.last_poll(now).map(|poll| {
+                let users: Vec<String> = users_at_limit(poll.sessions()).into_keys().collect();
+                vec![users.len().to_string(), listed(&users)]
+            }),
+        ),
         "Peak of each day" => {
             let polls = |at| truth.scenario.polls_between(at - DAY, at);
             Expected::lines(&[])
@@ -75,16 +82,6 @@ pub fn loki(panel: &str, truth: &Truth<'_>) -> Option<Expected> {
                 .line("A", truth.points(|at| mean(lengths(at))))
                 .line("B", truth.points(|at| median(lengths(at))))
         }
-        "Targets that fail" => {
-            let last = truth.last_poll(now);
-            let failed = last.into_iter().flat_map(|poll| truth.failures(poll.at - 1, poll.at));
-            Expected::rows(
-                &["server_name", "virtual_proxy", "category"],
-                failed.map(|(_, target)| {
-                    [target.server, target.virtual_proxy, "timeout"].map(str::to_owned).to_vec()
-                }),
-            )
-        }
         "Starts and ends of one user" => {
             let changes = truth.changes(truth.view.from, now);
             let changes = changes.filter(|change| change.session.user() == truth.view.user);
@@ -117,4 +114,22 @@ fn session_row(session: &Session) -> Vec<String> {
         session.user(),
         session.id.clone(),
     ]
+}
+
+/// A target at a poll: its users, or why it failed.
+fn target_row(poll: &Poll, target: Target) -> Vec<String> {
+    let name = [target.server, target.virtual_proxy].map(str::to_owned);
+    let rest = match poll.answers.get(&target) {
+        Some(sessions) => {
+            let users: BTreeSet<String> = sessions.iter().map(Session::user).collect();
+            let users: Vec<String> = users.into_iter().collect();
+            [sessions.len().to_string(), listed(&users), NOTHING.to_owned()]
+        }
+        None => [NOTHING, NOTHING, "timeout"].map(str::to_owned),
+    };
+    name.into_iter().chain(rest).collect()
+}
+
+fn listed(users: &[String]) -> String {
+    if users.is_empty() { NOTHING.to_owned() } else { users.join(", ") }
 }
