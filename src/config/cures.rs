@@ -95,8 +95,8 @@ pub fn cure(text: &str, line: usize, said: &str) -> (usize, Option<&'static str>
     let line_at = |number: usize| text.lines().nth(number.saturating_sub(1)).unwrap_or_default();
     let line = match text.lines().position(is_conflict) {
         Some(before) => before + 1,
-        // The parser stumbles over the line behind.
-        None if misleads(line_at(line.saturating_sub(1))) => line - 1,
+        // The parser noticed the mistake only in the line after it.
+        None if line > 1 && misleads(line_at(line - 1)) => line - 1,
         None => line,
     };
     let seen = Line::new(line_at(line), said);
