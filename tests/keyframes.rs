@@ -5,12 +5,12 @@
 mod site;
 mod support;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use qlik_sessions::site::Fault;
 use serde_json::Value;
 use site::{NODE, PREFIXES, Random, Visitors};
-use support::{Fixture, of_target};
+use support::{Finished, Fixture, named_sessions, of_target};
 
 const POLLS: usize = 200;
 
@@ -38,6 +38,35 @@ impl Backend {
             on.extend(ids("session_started"));
             on.retain(|id| !ids("session_ended").contains(id));
         }
+    }
+}
+
+/// Who has nothing to compare with begins with everything.
+#[test]
+fn a_forgotten_state_is_a_keyframe() {
+    let options = "    sessionDetails: changes\n    keyframeInterval: 0";
+    let with_state = format!("{options}\n    stateFile: state.json");
+    let fixture = Fixture::new(&[(NODE, &PREFIXES)], &with_state);
+    fixture.site.set_sessions(NODE, "/", &named_sessions(&["s1"]));
+    let is_keyframe = |run: &Finished| {
+        let events = run.events();
+        let marks = of_target(&events, "session_summary", "/")[0]["keyframe"] == true;
+        assert_eq!(of_target(&events, "session", "/").len(), usize::from(marks));
+        marks
+    };
+    assert!(is_keyframe(&fixture.once()), "the first poll");
+    assert!(!is_keyframe(&fixture.once()));
+    std::fs::write(fixture.path("state.json"), "{").expect("written");
+    assert!(is_keyframe(&fixture.once()), "a damaged state");
+    std::fs::remove_file(fixture.path("state.json")).expect("removed");
+    let run = fixture.once();
+    assert!(is_keyframe(&run), "no state");
+    assert!(!run.stderr.contains("each run is a keyframe"), "{}", run.stderr);
+    fixture.configure(Duration::from_secs(1), options);
+    for _ in 0..2 {
+        let run = fixture.once();
+        assert!(is_keyframe(&run), "`once` without a state file");
+        assert!(run.stderr.contains("each run is a keyframe"), "{}", run.stderr);
     }
 }
 

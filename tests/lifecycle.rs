@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::{collections::BTreeSet, fs, path::Path, time::Duration};
+use std::{collections::BTreeSet, fs, path::Path, thread, time::Duration};
 
 use qlik_sessions::site::Fault;
 use serde_json::Value;
@@ -387,6 +387,59 @@ fn starts_and_ends_are_sent_again_when_stream_starts() {
     assert_eq!(changes(&quiet.poll()), [], "it can be turned off");
 }
 
+/// However long the machine was away: the time counts back from the last saved poll.
+#[test]
+fn what_is_sent_again_does_not_grow_old_while_nobody_polls() {
+    let options = format!("{STATE}\n    retellFor: 1500");
+    let fixture = Fixture::new(&[("sense1", &["/"])], &options);
+    fixture.once();
+    fixture.site.set_sessions("sense1", "/", &named_sessions(&["s1"]));
+    let started = of_kind(&fixture.once().events(), "session_started")[0].clone();
+    thread::sleep(Duration::from_secs(2));
+    // `once` was asked for it by name, and repeats it, too.
+    let again = fixture.once().events();
+    assert_eq!(again[0], started, "before anything new");
+    assert!(of_kind(&fixture.once().events(), "session_started").is_empty(), "that poll was saved");
+}
+
+/// Other names for the same users would tell who they are.
+#[test]
+fn what_is_sent_again_keeps_to_how_users_are_named() {
+    let options = format!("{STATE}\n    retellFor: 60000");
+    let fixture = Fixture::new(&[("sense1", &["/"])], &options);
+    fixture.once();
+    fixture.site.set_sessions("sense1", "/", &named_sessions(&["s1"]));
+    assert_eq!(of_kind(&fixture.once().events(), "session_started").len(), 1);
+    assert_eq!(of_kind(&fixture.once().events(), "session_started").len(), 1);
+    fixture.configure(Duration::from_secs(1), &format!("{options}\n    userIds: omit"));
+    assert!(of_kind(&fixture.once().events(), "session_started").is_empty());
+}
+
+/// The clock was an hour ahead when the session was first seen.
+#[test]
+fn a_clock_that_was_set_back_makes_no_negative_duration() {
+    let fixture = Fixture::new(&[("sense1", &["/"])], STATE);
+    fixture.site.set_sessions("sense1", "/", &named_sessions(&["s1"]));
+    fixture.once();
+    let text = fs::read_to_string(fixture.path("state.json")).expect("the state file is there");
+    let mut state: Value = serde_json::from_str(&text).expect("JSON");
+    let first_seen = &mut state["targets"][0]["sessions"][0][3];
+    *first_seen = (first_seen.as_i64().expect("milliseconds") + 3_600_000).into();
+    fs::write(fixture.path("state.json"), state.to_string()).expect("written");
+    fixture.site.set_sessions("sense1", "/", &[]);
+    let events = fixture.once().events();
+    assert_eq!(of_kind(&events, "session_ended")[0]["duration_seconds"], 0);
+}
+
+#[test]
+fn aligned_polls_without_a_site_warn() {
+    let fixture = Fixture::new(&[("sense1", &["/"])], "    alignPolls: true");
+    let warning = "agree on all ids only where `site` is set";
+    assert!(fixture.once().stderr.contains(warning));
+    fixture.configure(Duration::from_secs(1), "    alignPolls: true\n    site: berlin");
+    assert!(!fixture.once().stderr.contains(warning));
+}
+
 #[test]
 fn what_is_sent_again_stays_within_its_exclusions() {
     let fixture = Fixture::new(&[("sense1", &["/"])], STATE);
@@ -530,7 +583,7 @@ fn killed_at_random(fixture: &Fixture, after: Duration) -> Vec<Value> {
         .stderr(std::process::Stdio::null())
         .spawn()
         .expect("the program starts");
-    std::thread::sleep(after);
+    thread::sleep(after);
     let _ = child.kill();
     let _ = child.wait();
     support::events(&support::read_all(child.stdout.take().expect("a pipe")))
