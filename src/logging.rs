@@ -11,24 +11,24 @@ use tracing_subscriber::{
 /// How a log line is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people
+    /// Lines of text
     #[default]
     Text,
-    /// One JSON object for each line, for agents that read stderr
+    /// One JSON object per line, for agents that read stderr
     Json,
 }
 
 /// What is logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogLevel {
-    /// What ends the program
+    /// Errors
     Error,
-    /// What may need a hand, too
+    /// Warnings and errors
     Warn,
-    /// The program's own steps, too
+    /// Also what the program does
     #[default]
     Info,
-    /// Every failure, too
+    /// Also every failed request
     Debug,
     /// Everything
     Trace,

@@ -66,14 +66,10 @@ impl FromStr for Fault {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let known = named();
-        let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
-        let names = names.join(", ");
-        known
-            .into_iter()
-            .find(|(name, _)| *name == text)
+        let fault = named().into_iter().find(|(name, _)| *name == text);
+        fault
             .map(|(_, fault)| fault)
-            .ok_or_else(|| format!("expected one of {names}"))
+            .ok_or_else(|| format!("expected one of {}", Self::names().join(", ")))
     }
 }
 
@@ -87,6 +83,11 @@ impl fmt::Display for Fault {
 }
 
 impl Fault {
+    /// The names of all kinds on the command line.
+    pub fn names() -> Vec<&'static str> {
+        named().into_iter().map(|(name, _)| name).collect()
+    }
+
     /// Every kind of fault once, for tests that try them all.
     pub fn all() -> Vec<Self> {
         named().into_iter().map(|(_, fault)| fault).collect()
