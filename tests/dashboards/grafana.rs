@@ -82,7 +82,7 @@ pub trait DataSource {
     fn query(&self, target: &Value, view: &View) -> Result<Answer, String>;
 }
 
-pub use elasticsearch::Elasticsearch;
+pub use elasticsearch::{Elasticsearch, search};
 pub use influxdb::Influxdb;
 pub use loki::Loki;
 pub use prometheus::Prometheus;

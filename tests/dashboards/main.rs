@@ -12,6 +12,8 @@ mod http;
 #[cfg(unix)]
 mod numbers;
 #[cfg(unix)]
+mod queries;
+#[cfg(unix)]
 mod scenario;
 mod schema;
 #[cfg(unix)]

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     folder,
     grafana::{self, DataSource, Elasticsearch, Influxdb, Loki, Prometheus, View},
+    queries,
     scenario::{BEGIN, DAY, HOUR, MINUTE, SECOND, Scenario},
     servers::Server,
     truth::{self, Expected, Truth},
@@ -168,6 +169,7 @@ pub fn opensearch(url: &str) {
     Check::new("opensearch-people", &source, &scenario, known).everything();
     let check = Check::new("elasticsearch-people", &source, &scenario, known);
     check.everything();
+    queries::check(&source, &scenario);
     check.finds_at_each_step(
         "a poll counts twice, and silence is zero",
         "Sessions by target",
@@ -321,7 +323,7 @@ fn changed(mut panel: Value, changes: &[(&str, Value)]) -> Value {
 }
 
 /// A page that begins with the scenario.
-fn view(to: i64) -> View {
+pub fn view(to: i64) -> View {
     View {
         from: BEGIN,
         to: BEGIN + to,
@@ -339,7 +341,8 @@ fn views() -> Vec<(&'static str, View)> {
         ("everybody at work", view(DAY + 11 * HOUR + 47 * MINUTE + late)),
         ("one server", View { servers: vec!["sense2"], ..view(10 * HOUR + late) }),
         ("two servers", View { servers: vec!["sense1", "sense2"], ..view(9 * HOUR + late) }),
-        ("a target fails", view(10 * HOUR + 32 * MINUTE + late)),
+        // So shortly after the last good poll that it is in the window.
+        ("a target fails", view(10 * HOUR + 3 * MINUTE + late)),
         ("a server fails", view(16 * HOUR + 20 * MINUTE + late)),
         ("nothing polls", view(14 * HOUR + 47 * MINUTE + late)),
         ("nobody is on", view(DAY + 3 * HOUR + late)),

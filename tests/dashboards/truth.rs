@@ -151,7 +151,7 @@ impl<'a> Truth<'a> {
     }
 
     /// The last poll of the window before a moment.
-    fn last_poll(&self, at: i64) -> Option<&'a Poll> {
+    pub fn last_poll(&self, at: i64) -> Option<&'a Poll> {
         self.scenario.last_poll(at, self.view.window())
     }
 
@@ -161,7 +161,7 @@ impl<'a> Truth<'a> {
     }
 
     /// The sessions of the chosen servers at the last poll.
-    fn on(&self, at: i64) -> Vec<&'a Session> {
+    pub fn on(&self, at: i64) -> Vec<&'a Session> {
         let poll = self.last_poll(at);
         let sessions = poll.into_iter().flat_map(Poll::sessions);
         sessions.filter(|session| self.view.has_server(session.target.server)).collect()
@@ -173,7 +173,7 @@ impl<'a> Truth<'a> {
     }
 
     /// The starts and ends of the chosen servers after `from` up to `to`.
-    fn changes(&self, from: i64, to: i64) -> impl Iterator<Item = &'a Change> {
+    pub fn changes(&self, from: i64, to: i64) -> impl Iterator<Item = &'a Change> {
         self.scenario.changes.iter().filter(move |change| {
             change.at > from
                 && change.at <= to
@@ -182,7 +182,7 @@ impl<'a> Truth<'a> {
     }
 
     /// The polls that failed, after `from` up to `to`, on the chosen servers.
-    fn failures(&self, from: i64, to: i64) -> Vec<(i64, Target)> {
+    pub fn failures(&self, from: i64, to: i64) -> Vec<(i64, Target)> {
         let failed = |poll: &'a Poll| {
             let targets = self.targets().filter(|target| !poll.answers.contains_key(target));
             targets.map(|target| (poll.at, target)).collect::<Vec<_>>()
@@ -211,7 +211,7 @@ impl<'a> Truth<'a> {
 }
 
 /// Each user, and how many sessions; each server, and so on.
-fn counted(names: impl IntoIterator<Item = String>) -> BTreeMap<String, usize> {
+pub fn counted<T: Ord>(names: impl IntoIterator<Item = T>) -> BTreeMap<T, usize> {
     let mut counts = BTreeMap::new();
     names.into_iter().for_each(|name| *counts.entry(name).or_default() += 1);
     counts
@@ -222,17 +222,17 @@ fn sum(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     values.into_iter().fold(None, |sum, value| Some(sum.unwrap_or(0.0) + value))
 }
 
-fn mean(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+pub fn mean(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let values: Vec<f64> = values.into_iter().collect();
     sum(values.iter().copied()).map(|sum| sum / values.len() as f64)
 }
 
-fn most(values: impl IntoIterator<Item = usize>) -> Option<f64> {
+pub fn most(values: impl IntoIterator<Item = usize>) -> Option<f64> {
     values.into_iter().max().map(|most| most as f64)
 }
 
 /// The middle one, or the mean of the two in the middle.
-fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
     let (low, high) = (values.len().checked_sub(1)? / 2, values.len() / 2);
@@ -240,6 +240,6 @@ fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
 }
 
 /// Distinct users.
-fn users<'a>(sessions: impl IntoIterator<Item = &'a Session>) -> usize {
+pub fn users<'a>(sessions: impl IntoIterator<Item = &'a Session>) -> usize {
     sessions.into_iter().map(Session::user).collect::<BTreeSet<_>>().len()
 }
