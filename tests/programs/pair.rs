@@ -57,6 +57,9 @@ fn loki_keeps_one_of_two_lines_from_vector() {
         (lines.values().sum::<usize>() >= both.sent).then_some(lines)
     });
     assert!(lines.values().any(|count| *count == 2));
+    // The query of docs/high-availability.md counts them once all the same.
+    let starts = both.count("session_started");
+    assert_eq!(loki.different_ids("single", "session_started"), Some(starts));
 }
 
 /// The part of Vector's file that is for two pollers: as it is, and without signs of comment.
@@ -290,6 +293,15 @@ analytics: {{reporting_enabled: false}}
             *lines.entry(id).or_default() += stream["values"].as_array().map_or(0, Vec::len);
         }
         lines
+    }
+
+    fn different_ids(&self, job: &str, event: &str) -> Option<usize> {
+        let query = format!(
+            "count(count by (event_id) (count_over_time({{job=\"{job}\", event=\"{event}\"}}[1h])))"
+        );
+        let path = format!("/loki/api/v1/query?query={}", encoded(&query));
+        let answer: Value = serde_json::from_str(&get(self.port, &path)?).ok()?;
+        answer["data"]["result"][0]["value"][1].as_str()?.parse().ok()
     }
 
     fn wait_for_one_line_each(&self, job: &str, both: &Sent) {
