@@ -402,7 +402,7 @@ fn what_is_sent_again_does_not_grow_old_while_nobody_polls() {
     assert!(of_kind(&fixture.once().events(), "session_started").is_empty(), "that poll was saved");
 }
 
-/// Other names for the same users would tell who they are.
+/// Other names for the same users would reveal who they are.
 #[test]
 fn what_is_sent_again_keeps_to_how_users_are_named() {
     let options = format!("{STATE}\n    retellFor: 60000");

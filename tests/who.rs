@@ -74,7 +74,7 @@ fn failed_targets_are_told_and_change_the_exit_code() {
     fixture.site.set_fault("sense2", "/", Some(Fault::LoginPage));
     let run = who(&fixture, &[]);
     assert_eq!(run.code, Some(1));
-    let (table, failures) = run.stdout.split_once("could NOT be read").expect("it is told");
+    let (table, failures) = run.stdout.split_once("could NOT be read").expect("failures are shown");
     assert!(table.contains("4 sessions"), "{table}");
     assert!(failures.contains("✗ sense2 /: login_page"), "{failures}");
     let run = who(&fixture, &["--output", "json"]);

@@ -63,7 +63,7 @@ fuzz_target!(|bytes: &[u8]| {
     for variant in VARIANTS.iter() {
         counts.push(read(bytes, variant));
     }
-    // Settings change what is told, not whether an answer is one.
+    // Settings change what is emitted, not whether an answer is one.
     assert!(counts.windows(2).all(|pair| pair[0] == pair[1]), "{counts:?}");
 });
 

@@ -69,7 +69,7 @@ pub struct SavedTarget {
 /// What is to be saved of one target.
 #[derive(Debug)]
 pub struct TargetState<'a> {
-    /// What tells it from others.
+    /// What distinguishes it from others.
     pub id: &'a TargetId,
     /// What its events are called by.
     pub keys: Option<&'a TargetKeys>,

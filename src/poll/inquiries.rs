@@ -228,7 +228,7 @@ impl Inquiry {
         client(&self.endpoint, &self.source, credentials, self.settings)
     }
 
-    /// What tells it in the state file.
+    /// What names it in the state file.
     fn id(&self) -> String {
         format!("{} {}", self.source.host.configured, self.keys.server_name)
     }

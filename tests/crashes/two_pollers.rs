@@ -32,7 +32,7 @@ pub const TESTS: &[Test] = &[
 ];
 
 const KILLS: usize = 60;
-/// In milliseconds, as a clock tells it.
+/// In milliseconds, by the clock.
 const INTERVAL: i64 = 2_000;
 const KEYFRAME_INTERVAL: i64 = 20_000;
 

@@ -1,5 +1,5 @@
 //! Tests that need programs which are not everywhere: agents, databases,
-//! openssl. Where one is missing, its tests are told in a line of their own, and
+//! openssl. Where one is missing, its tests are named in a line of their own, and
 //! counted as ignored, never as passed.
 
 #[path = "../support/certified.rs"]

@@ -123,11 +123,11 @@ fn every_event_reaches_every_backend_once() {
     vector.stop();
 
     let all = vector.file_events();
-    let told = program_events(&all);
+    let emitted = program_events(&all);
     let polls = vector.polls();
-    assert_eq!(told.len(), polls * (32 + 2 + 1 + 1), "sessions, summaries, the error, the site");
+    assert_eq!(emitted.len(), polls * (32 + 2 + 1 + 1), "sessions, summaries, the error, the site");
     let console = vector.console_events();
-    assert_eq!(ids(&program_events(&console)), ids(&told), "console");
+    assert_eq!(ids(&program_events(&console)), ids(&emitted), "console");
     assert!(
         all.iter().any(|event| event["event"] == "log" && event["level"] == "info"),
         "the log is an event, too"
@@ -150,7 +150,7 @@ fn every_event_reaches_every_backend_once() {
         .filter_map(|(_, document)| document["event"]["id"].as_str().map(str::to_owned))
         .collect();
     stream_ids.sort();
-    assert_eq!(stream_ids, ids(&told), "elasticsearch, data stream");
+    assert_eq!(stream_ids, ids(&emitted), "elasticsearch, data stream");
     assert!(
         stream.iter().all(|(action, document)| action["create"]["_id"] == document["event"]["id"]),
         "a second delivery would be refused"
@@ -160,8 +160,8 @@ fn every_event_reaches_every_backend_once() {
         .filter_map(|(action, _)| action["create"]["_id"].as_str().map(str::to_owned))
         .collect();
     plain_ids.sort();
-    assert_eq!(plain_ids, ids(&told), "elasticsearch, index");
-    let times: BTreeMap<&str, &Value> = told
+    assert_eq!(plain_ids, ids(&emitted), "elasticsearch, index");
+    let times: BTreeMap<&str, &Value> = emitted
         .iter()
         .map(|event| (event["event_id"].as_str().expect("an id"), &event["timestamp"]))
         .collect();
@@ -200,7 +200,7 @@ fn every_event_reaches_every_backend_once() {
         }
     }
     loki_ids.sort();
-    assert_eq!(loki_ids, ids(&told), "loki");
+    assert_eq!(loki_ids, ids(&emitted), "loki");
 
     let mut posted: Vec<String> = capture
         .requests("/http")
@@ -209,7 +209,7 @@ fn every_event_reaches_every_backend_once() {
         .filter_map(|event| event["event_id"].as_str().map(str::to_owned))
         .collect();
     posted.sort();
-    assert_eq!(posted, ids(&told), "http");
+    assert_eq!(posted, ids(&emitted), "http");
 
     let metrics: Vec<Value> = capture
         .requests("/newrelic")
@@ -694,7 +694,7 @@ fn mqtt_messages_come_at_butler_sos_topics() {
     vector.wait_for("two polls", |vector| vector.polls() >= 2);
     vector.stop();
     let events = vector.file_events();
-    let told = ids(&program_events(&events));
+    let emitted = ids(&program_events(&events));
     let messages = wait_until("every message", || {
         let text = fs::read_to_string(&received).ok()?;
         let messages: Vec<(String, Value)> = text
@@ -705,10 +705,10 @@ fn mqtt_messages_come_at_butler_sos_topics() {
             })
             .filter(|(_, payload)| payload["event"] != "log")
             .collect();
-        (messages.len() >= told.len()).then_some(messages)
+        (messages.len() >= emitted.len()).then_some(messages)
     });
     let payloads: Vec<&Value> = messages.iter().map(|(_, payload)| payload).collect();
-    assert_eq!(ids(&payloads), told);
+    assert_eq!(ids(&payloads), emitted);
     let summary = messages
         .iter()
         .find(|(topic, _)| topic == "butler-sos/127.0.0.1/usersession/sales")

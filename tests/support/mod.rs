@@ -269,7 +269,7 @@ impl Running {
         self.child.interrupt().expect("the program runs");
     }
 
-    /// Waits for the end; answers the exit code and stderr.
+    /// Waits for the end; returns the exit code and stderr.
     pub fn wait(mut self) -> (Option<i32>, String) {
         let mut stderr = String::new();
         let mut pipe = self.child.stderr.take().expect("stderr is a pipe");

@@ -199,7 +199,7 @@ impl ConnectedSession {
         }
     }
 
-    /// What tells it from others on its target. Without an id there is only its user.
+    /// What distinguishes it from others on its target. Without an id there is only its user.
     fn key(&self) -> (Option<&str>, String) {
         (self.session_id.as_deref(), self.identity())
     }

@@ -25,7 +25,7 @@ use crate::{
 /// How soon a window that got another size is filled.
 const SIZE_CHECK: Duration = Duration::from_millis(250);
 
-/// Looks until it is told to end, which is no failure.
+/// Looks until it is asked to end, which is no failure.
 pub fn watch(
     config: &Config,
     choice: Choice,

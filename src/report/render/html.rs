@@ -444,7 +444,7 @@ impl Page<'_> {
         }
     }
 
-    /// A time as the clock shows it there; the offset tells the two hours
+    /// A time as the clock shows it there; the offset distinguishes the two hours
     /// apart that one hour becomes when the clocks are put back.
     fn time(&self, at: At) -> String {
         let zoned = at.timestamp().to_zoned_datetime(self.zone.clone());

@@ -344,7 +344,7 @@ impl Store {
 
     fn session(&mut self, target: usize, session: &SessionRecord<'_>) -> usize {
         let id = session.session_id.as_str();
-        // Sessions without an id are told apart by their users, as in event ids.
+        // Sessions without an id are distinguished by their users, as in event ids.
         let user = if id.is_empty() { session.user() } else { None };
         let key = user.as_deref().map(|user| format!("\n{user}"));
         let key = key.as_deref().unwrap_or(id);
