@@ -23,7 +23,7 @@ mod tests {
     }
 
     #[test]
-    fn no_value_is_told() {
+    fn no_value_of_an_answer_is_quoted() {
         let text = r#"["a \"b\", expected c"]"#;
         assert_eq!(of::<Vec<u8>>(text), "invalid type: string, expected u8 at line 1 column 22");
         assert_eq!(

@@ -35,7 +35,7 @@ fn names_as_the_qmc_writes_them_are_accepted() {
 }
 
 #[test]
-fn a_wrong_name_is_refused_and_the_right_one_told() {
+fn a_wrong_name_is_refused_and_the_right_one_named() {
     let other = Shape {
         common_name: "qlikserver2".to_owned(),
         dns_names: vec!["qlikserver2".to_owned()],
@@ -110,7 +110,7 @@ fn unchecked_certificates_are_said_loudly() {
 }
 
 #[test]
-fn ends_of_certificates_are_told_and_warned_of() {
+fn expiry_dates_are_reported_and_warned_of() {
     let soon = jiff::Timestamp::now().as_second() + 10 * 24 * 60 * 60;
     let day = jiff::Timestamp::from_second(soon).expect("a time").strftime("%Y-%m-%d").to_string();
     let parts: Vec<i32> = day.split('-').map(|part| part.parse().expect("a number")).collect();

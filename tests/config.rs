@@ -201,7 +201,7 @@ fn the_same_virtual_proxy_is_polled_once() {
 }
 
 #[test]
-fn all_that_is_wrong_is_told_at_once_with_its_place() {
+fn every_problem_is_reported_at_once_with_its_place() {
     let text = r#"
 Butler-SOS:
   cert: {clientCert: client.pem, clientCertKey: client_key.pem}
@@ -271,7 +271,7 @@ fn unknown_keys_of_butler_sos_are_warnings() {
 }
 
 #[test]
-fn check_tells_warnings_from_problems() {
+fn check_distinguishes_warnings_from_problems() {
     let (_folder, path) = written(
         SMALLEST
             .replace("pollingInterval: 30000", "pollingIntervall: 30000")

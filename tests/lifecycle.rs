@@ -18,7 +18,7 @@ fn started_and_ended(events: &[Value]) -> (Vec<String>, Vec<String>) {
 }
 
 #[test]
-fn starts_and_ends_are_told_between_polls() {
+fn starts_and_ends_are_found_between_polls() {
     let fixture = Fixture::new(&[("sense1", &["/"])], "");
     fixture.site.set_sessions("sense1", "/", &named_sessions(&["s1", "s2"]));
     let mut stream = fixture.stream();
@@ -47,7 +47,7 @@ fn starts_and_ends_are_told_between_polls() {
 }
 
 #[test]
-fn an_outage_ends_nobody_and_afterwards_the_difference_is_told() {
+fn an_outage_ends_nobody_and_afterwards_the_difference_is_reported() {
     let fixture = Fixture::new(&[("sense1", &["/"]), ("sense2", &["/"])], "");
     fixture.site.set_sessions("sense1", "/", &named_sessions(&["s1", "s2"]));
     let mut stream = fixture.stream();
@@ -91,7 +91,7 @@ fn the_state_file_joins_runs() {
 }
 
 #[test]
-fn events_that_are_told_again_keep_their_ids() {
+fn events_that_are_sent_again_keep_their_ids() {
     let fixture = Fixture::new(&[("sense1", &["/"])], STATE);
     fixture.site.set_sessions("sense1", "/", &named_sessions(&["s1"]));
     fixture.once();
@@ -268,7 +268,7 @@ fn a_state_file_that_cannot_be_written_stops_no_events() {
 }
 
 #[test]
-fn changes_tell_only_changes_and_none_tells_no_session() {
+fn changes_has_only_changes_and_none_has_no_session() {
     let fixture = Fixture::new(&[("sense1", &["/"])], "");
     fixture.site.set_sessions("sense1", "/", &named_sessions(&["s1", "s2"]));
     for (details, lifecycle, session, started) in [

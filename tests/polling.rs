@@ -11,7 +11,7 @@ use support::{
 };
 
 #[test]
-fn once_tells_every_session_of_every_target() {
+fn once_prints_every_session_of_every_target() {
     let fixture = Fixture::new(&[("sense1", &["/", "/sales"])], "");
     fixture.site.set_sessions("sense1", "/", &sessions(10));
     fixture.site.set_sessions("sense1", "/sales", &sessions(3));
@@ -465,7 +465,7 @@ fn no_line_exceeds_the_limit_and_counts_stay_right() {
 }
 
 #[test]
-fn attributes_are_told_when_asked_for() {
+fn attributes_are_sent_when_asked_for() {
     let fixture = Fixture::new(&[("sense1", &["/"])], "    attributes: true");
     let body = r#"[
         {"UserDirectory":"LAB","UserId":"a","SessionId":"s1","Attributes":[{"group":"x"},{"group":"y"},{"email":""}]},

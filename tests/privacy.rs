@@ -161,7 +161,7 @@ fn a_key_is_needed_and_must_not_be_short() {
 
 /// Also an answer that is refused must not bring a name into event or log.
 #[test]
-fn what_is_wrong_with_an_answer_is_told_without_names() {
+fn what_is_wrong_with_an_answer_is_explained_without_names() {
     let fixture = Fixture::new(&[("sense1", &["/"])], "    userIds: omit");
     for (body, why) in [
         (r#"["goran"]"#, "after 0 sessions, invalid type: string, expected a session"),

@@ -69,7 +69,7 @@ fn a_restart_of_one_server_hits_these() {
 }
 
 #[test]
-fn failed_targets_are_told_and_change_the_exit_code() {
+fn failed_targets_are_shown_and_change_the_exit_code() {
     let fixture = fixture();
     fixture.site.set_fault("sense2", "/", Some(Fault::LoginPage));
     let run = who(&fixture, &[]);

@@ -1,4 +1,4 @@
-//! As whom the repository service is asked: with a certificate it wants a user, too.
+//! The user to ask the repository service as: besides a certificate it wants a user.
 
 use std::{fmt, str::FromStr};
 

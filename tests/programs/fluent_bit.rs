@@ -26,7 +26,7 @@ const STATE: &str = "    stateFile: state.json";
 pub const TESTS: &[Test] = tests![
     ["fluent-bit"] each_configuration_passes_the_dry_run,
     ["fluent-bit"] every_event_arrives_once_with_its_id_and_time,
-    ["fluent-bit"] an_outage_is_told_and_the_end_leaves_no_orphan,
+    ["fluent-bit"] an_outage_is_reported_and_the_end_leaves_no_orphan,
     ["fluent-bit"] influxdb_and_prometheus_get_flat_records,
     ["fluent-bit", "otelcol"] a_collector_gets_every_record_with_conventional_names,
 ];
@@ -155,7 +155,7 @@ fn every_event_arrives_once_with_its_id_and_time() {
     }
 }
 
-fn an_outage_is_told_and_the_end_leaves_no_orphan() {
+fn an_outage_is_reported_and_the_end_leaves_no_orphan() {
     let fixture = Fixture::new(&[("sense1", &["/"])], STATE);
     fixture.site.set_fault("sense1", "/", Some(Fault::NoAnswer));
     let mut fluent_bit = Agent::fluent_bit(&fixture, &["file"], &[]);
