@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         trial("every_relative_link_leads_somewhere", links::every_relative_link_leads_somewhere),
         trial("every_dependency_is_explained", structure::every_dependency_is_explained),
         trial("modules_use_what_they_may", structure::modules_use_what_they_may),
+        trial("every_failure_is_explained", structure::every_failure_is_explained),
         trial("every_command_line_is_valid", commands::every_command_line_is_valid),
         trial("every_configuration_is_valid", examples::every_configuration_is_valid),
         trial("every_event_is_valid", examples::every_event_is_valid),

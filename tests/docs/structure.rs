@@ -1,10 +1,13 @@
-//! What ARCHITECTURE.md says about modules and dependencies.
+//! What ARCHITECTURE.md says about modules and dependencies, and what the page on
+//! troubleshooting says about failures.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
 };
+
+use qlik_sessions::site::Fault;
 
 use crate::markdown::root;
 
@@ -114,6 +117,21 @@ fn top_level_items(list: &str) -> Vec<String> {
 
 fn identifier(text: &str) -> String {
     text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+}
+
+/// The page on troubleshooting has every category of failure, and every fault of the
+/// simulated site that makes a target fail.
+pub fn every_failure_is_explained() {
+    let page = fs::read_to_string(root().join("docs/troubleshooting.md")).expect("it is there");
+    let schema = fs::read_to_string(root().join("src/schema/events.json")).expect("it is there");
+    let categories = schema.split_once("\"category\":").expect("the key is there").1;
+    let categories = categories.split_once(']').expect("a list").0;
+    let categories = categories.split('"').skip(3).step_by(2);
+    // A long list is no failure.
+    let faults = Fault::names().into_iter().filter(|name| *name != "huge-list");
+    for name in categories.chain(faults) {
+        assert!(page.contains(&format!("`{name}`")), "docs/troubleshooting.md has no `{name}`");
+    }
 }
 
 /// The cells of the table below a heading of ARCHITECTURE.md.

