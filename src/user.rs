@@ -15,7 +15,7 @@ pub struct UserIdentity(u128);
 impl UserIdentity {
     /// The person with this directory and id, both already [`folded`].
     pub fn of_folded(directory: &str, id: &str) -> Self {
-        Self(fingerprint::of(&[directory, id]))
+        Self(fingerprint::of([directory, id]))
     }
 }
 

@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use jiff::{Timestamp, fmt::temporal::DateTimePrinter};
+use jiff::{
+    Timestamp,
+    fmt::{StdFmtWrite, temporal::DateTimePrinter},
+};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -186,7 +189,7 @@ pub struct Time(pub Timestamp);
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
-        f.write_str(&PRINTER.timestamp_to_string(&self.0))
+        PRINTER.print_timestamp(&self.0, StdFmtWrite(f)).map_err(|_| fmt::Error)
     }
 }
 
@@ -244,7 +247,7 @@ mod tests {
         serde_json::to_value(Event {
             timestamp: Time(Timestamp::UNIX_EPOCH),
             event: kind,
-            event_id: EventId::new(kind, None, &[]),
+            event_id: EventId::new(kind, None, []),
             site: Some("berlin"),
             target,
             keys,
@@ -275,7 +278,7 @@ mod tests {
             attributes: None,
             ..session(&attributes)
         };
-        let event_id = EventId::new("session", None, &[]);
+        let event_id = EventId::new("session", None, []);
         let item = GroupedSession { event_id, keys: session(&attributes) };
         let item = to_raw_value(&item).expect("JSON");
         vec![

@@ -26,7 +26,7 @@ use kinds::{
 /// Longest message or hint of a `poll_error`, in bytes.
 const MAX_MESSAGE_BYTES: usize = 1_000;
 /// Room for `,"users":[],"users_omitted":` with its number, in bytes.
-const LIST_BYTES: usize = 64;
+const LIST_BYTES: usize = 51;
 /// Most sessions in one line.
 const MOST_GROUPED: usize = 500;
 
@@ -91,9 +91,8 @@ impl<'a> TargetEvents<'a> {
     fn id(&self, kind: &str, time: Option<Time>, facts: &[&str]) -> EventId {
         let time = time.map(|time| time.to_string());
         let own = [self.target.id_name.as_str(), &self.target.virtual_proxy];
-        let facts: Vec<&str> =
-            time.as_deref().into_iter().chain(own).chain(facts.iter().copied()).collect();
-        EventId::new(kind, self.site, &facts)
+        let facts = time.as_deref().into_iter().chain(own).chain(facts.iter().copied());
+        EventId::new(kind, self.site, facts)
     }
 
     /// `session_summary`, with as many users as the line has room for.
@@ -290,7 +289,7 @@ pub fn discovery_error(
     lines.add(&Event {
         timestamp: time,
         event: "discovery_error",
-        event_id: EventId::new("discovery_error", site, &facts),
+        event_id: EventId::new("discovery_error", site, facts),
         site,
         target: None,
         keys: DiscoveryError {
@@ -362,7 +361,7 @@ impl SiteFacts {
             names.join("\n")
         };
         let all = if site.is_none() { names(false) } else { String::new() };
-        EventId::new("site_summary", site, &[&time, &all, &names(true)])
+        EventId::new("site_summary", site, [time.as_str(), &all, &names(true)])
     }
 }
 

@@ -82,8 +82,8 @@ impl Rules {
     /// A text that differs where other users are excluded.
     pub fn exclusions(&self) -> String {
         let patterns: Vec<String> = self.exclude.iter().map(ToString::to_string).collect();
-        let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
-        format!("{:032x} {}", fingerprint::of(&patterns), self.excluded_users_count)
+        let digest = fingerprint::of(patterns.iter().map(String::as_str));
+        format!("{digest:032x} {}", self.excluded_users_count)
     }
 
     /// How users are named.
