@@ -51,7 +51,8 @@ mod system {
     /// Most bytes that may be written at once without a risk that a line is cut
     /// where the program ends while the write waits for the reader, be it by
     /// SIGKILL. A pipe takes up to `PIPE_BUF` bytes as a whole or not at all
-    /// (POSIX, `write`). Only a line that is longer can still be cut.
+    /// (POSIX, `write`). Only a line that is longer can still be cut. Without this,
+    /// each kill while the reader is behind leaves half a line.
     pub fn whole_write() -> usize {
         let is_pipe = fstat(io::stdout())
             .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);

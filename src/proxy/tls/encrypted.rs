@@ -1,7 +1,10 @@
 //! Private keys in PEM, plain and with a passphrase.
 //!
 //! Two encrypted forms are about: PKCS#8 (`ENCRYPTED PRIVATE KEY`), which says
-//! itself how, and OpenSSL's older one, which says it in PEM headers.
+//! itself how, and OpenSSL's older one, which says it in PEM headers. No crate
+//! reads the older one, and OpenSSL wrote it for `rsa -aes256` and the like until
+//! version 3, so a site's key may well have it. The ciphers are those that the
+//! crate for PKCS#8 brings along.
 
 use aes::{Aes128, Aes192, Aes256};
 use cbc::{

@@ -4,7 +4,8 @@
 //! extensions, and so do scripts that renew a site's certificates. webpki
 //! refuses to read them. Without extensions there is not much to verify: the
 //! dates, and that one of the roots signed it. There are no intermediates, as a
-//! version 1 certificate cannot say that it is a CA.
+//! version 1 certificate cannot say that it is a CA. Without this module such a
+//! server could only be read with `rejectUnauthorized: false`.
 
 use rustls::{
     CertificateError, DigitallySignedStruct, Error, PeerMisbehaved, RootCertStore,
