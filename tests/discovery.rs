@@ -609,3 +609,40 @@ fn who_says_that_it_does_not_know_the_targets() {
     assert_eq!(run.code, Some(78), "{}", run.stderr);
     assert!(run.stderr.contains("there are: Central, SENSE2"), "{}", run.stderr);
 }
+
+/// The quick start's configuration, for a site of ten nodes: ten lines.
+#[test]
+fn ten_lines_are_enough_for_ten_nodes() {
+    let readme = include_str!("../README.md");
+    let mut blocks = readme.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let config = blocks.find(|block| block.contains("discovery:")).expect("a configuration");
+    assert_eq!(config.lines().count(), 10, "{config}");
+
+    let names: Vec<String> = (1..=10).map(|number| format!("sense{number}")).collect();
+    let nodes: Vec<(&str, &[&str])> =
+        names.iter().map(|name| (name.as_str(), &["/", "/sales", "/hr"][..])).collect();
+    let fixture = Fixture::new(&nodes, "");
+    let repository = format!("\"localhost:{}\"", fixture.site.address(REPOSITORY).port());
+    std::fs::write(&fixture.config, config.replace("sense1.company.com", &repository))
+        .expect("written");
+    let check = Finished::of(fixture.command("check"));
+    assert_eq!(check.code, Some(0), "{}", check.stdout);
+    let events = fixture.once().events();
+    assert_eq!(summed_up(&events), (30, 0));
+    assert_eq!(targets(&events, "session_summary").len(), 30);
+}
+
+#[test]
+fn demo_needs_no_list_of_virtual_proxies() {
+    let mut command = program();
+    command.args(["demo", "--interval", "1s"]);
+    let mut demo = Running::start(command);
+    let poll = demo.poll();
+    let expected = names(&["sense1 /", "sense1 /sales", "sense2 /", "sense2 /hr"]);
+    assert_eq!(targets(&poll, "session_summary"), expected);
+    let summary = of_kind(&poll, "session_summary")[0];
+    assert_eq!(summary["tags"], json!({"environment": "demo"}));
+    assert_valid(&poll);
+    let (_, log) = ended(demo);
+    assert!(log.contains("polling what the repository service localhost:"), "{log}");
+}

@@ -1,7 +1,7 @@
 //! `demo`: the real poller against the built-in simulated site.
 //!
-//! The site's certificates and a Butler SOS file for it are written to a
-//! temporary folder, and from there on this is `stream`. With `--record`, days that
+//! The site's certificates and a configuration that lets its repository service list
+//! it are written to a temporary folder, and from there on this is `stream`. With `--record`, days that
 //! have passed are written at once.
 
 mod record;
@@ -13,6 +13,8 @@ use crate::{cli::DemoArgs, site::Site};
 
 /// Time between polls.
 const INTERVAL: Duration = Duration::from_secs(2);
+/// Lines of `sessionSource.discovery`.
+const DISCOVERY: &str = "      interval: 10000\n      tags: {environment: demo}";
 
 pub fn run(args: &DemoArgs) -> Result<Exit, CommandError> {
     match args.record {
@@ -28,7 +30,7 @@ fn poll(args: &DemoArgs) -> Result<Exit, CommandError> {
     if let Some(fault) = args.fault.clone() {
         site.set_fault("sense1", "/sales", Some(fault));
     }
-    let config = site.write_config(folder.path(), interval)?;
+    let config = site.write_discovery_config(folder.path(), interval, DISCOVERY, "")?;
     tracing::info!("a simulated site answers on this machine; stop with Ctrl-C");
     stream::run(&config)
 }
