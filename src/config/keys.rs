@@ -76,6 +76,7 @@ pub static VIRTUAL_PROXY: Section = Section {
 };
 pub static SESSION_SOURCE: Section = Section {
     name: "Butler-SOS.sessionSource",
+    // The last stands elsewhere, too; see `PLACES`.
     keys: &[
         "timeout",
         "concurrency",
@@ -94,8 +95,8 @@ pub static SESSION_SOURCE: Section = Section {
         "stateFile",
         "maxBodyBytes",
         "maxLineBytes",
-        "servers",
         "discovery",
+        "servers",
     ],
     unknown: Unknown::Refused,
 };
@@ -123,30 +124,8 @@ const WITH_PRIVATE: &[&str] = &["sessionSource"];
 
 /// Where a key belongs. Names that mean different things in different sections
 /// (`host`, `servers`, `enable`) have no place of their own.
-const PLACES: &[(&Section, &[&str])] = &[
-    (
-        &SESSION_SOURCE,
-        &[
-            "timeout",
-            "concurrency",
-            "concurrencyPerServer",
-            "sessionDetails",
-            "lifecycle",
-            "site",
-            "sessionLimit",
-            "keyframeInterval",
-            "retellFor",
-            "alignPolls",
-            "attributes",
-            "excludedUsersCount",
-            "userIds",
-            "pseudonymKeyFile",
-            "stateFile",
-            "maxBodyBytes",
-            "maxLineBytes",
-            "discovery",
-        ],
-    ),
+static PLACES: &[(&Section, &[&str])] = &[
+    (&SESSION_SOURCE, SESSION_SOURCE.keys.split_at(SESSION_SOURCE.keys.len() - 1).0),
     (&DISCOVERY, &["addresses"]),
     (&DIFFERING_SERVER, &["tlsServerName"]),
     (&BUTLER_SOS, &["sessionSource", "serversToMonitor"]),
