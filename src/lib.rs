@@ -25,6 +25,7 @@ pub mod discovery;
 pub mod events;
 mod files;
 mod fingerprint;
+mod hexadecimal;
 mod json;
 pub mod lifecycle;
 pub mod logging;

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     discovery::SavedInquiry,
-    files, json,
+    files, hexadecimal, json,
     snapshot::SESSION_KEY_BYTES,
     target::{Target, TargetKeys},
 };
@@ -282,7 +282,7 @@ impl StateFile {
             format: FORMAT.into(),
             version: VERSION,
             user_ids: self.user_ids.as_str().into(),
-            session_key: site.session_key.map(|key| hexadecimal(key)),
+            session_key: site.session_key.map(|key| hexadecimal::encode(key)),
             pending: site.pending.into(),
             recent: site
                 .recent
@@ -374,10 +374,14 @@ fn decode(bytes: &[u8]) -> Result<(String, Saved), String> {
         exclusions: document.exclusions.map(Cow::into_owned),
         last_keyframe: document.last_keyframe.map(time),
         inquiries: document.inquiries,
-        session_key: document.session_key.as_deref().and_then(from_hexadecimal),
+        session_key: document.session_key.as_deref().and_then(session_key),
         plain_session_ids: head.version == VERSION_1,
     };
     Ok((document.user_ids.into_owned(), saved))
+}
+
+fn session_key(text: &str) -> Option<[u8; SESSION_KEY_BYTES]> {
+    hexadecimal::decode(text)?.try_into().ok()
 }
 
 fn restore(record: &TargetRecord<'_>) -> SavedTarget {
@@ -405,21 +409,6 @@ fn restore(record: &TargetRecord<'_>) -> SavedTarget {
 
 fn time(milliseconds: i64) -> Timestamp {
     Timestamp::from_millisecond(milliseconds).unwrap_or_default()
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn from_hexadecimal(text: &str) -> Option<[u8; SESSION_KEY_BYTES]> {
-    let mut key = [0; SESSION_KEY_BYTES];
-    if text.len() != 2 * SESSION_KEY_BYTES {
-        return None;
-    }
-    for (place, byte) in key.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(2 * place..2 * place + 2)?, 16).ok()?;
-    }
-    Some(key)
 }
 
 /// A name beside another: that of the file, and more.

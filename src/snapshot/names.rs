@@ -9,7 +9,7 @@ use ring::{
 };
 
 use super::Attributes;
-use crate::{config::UserIds, user::folded};
+use crate::{config::UserIds, hexadecimal, user::folded};
 
 /// Stands in place of a text that holds a user's id.
 const OMITTED: &str = "(omitted)";
@@ -66,7 +66,7 @@ impl Names {
             Self::Plain => "plain".to_owned(),
             Self::Pseudonym(key) => {
                 let tag = hmac::sign(&key, b"qlik-sessions userIds");
-                format!("pseudonym {}", hexadecimal(&tag.as_ref()[..8]))
+                format!("pseudonym {}", hexadecimal::encode(&tag.as_ref()[..8]))
             }
             Self::Omit { .. } => "omit".to_owned(),
         }
@@ -140,17 +140,13 @@ fn hmac_of(key: &hmac::Key, texts: &[&str]) -> String {
     for text in texts {
         context.update(text.as_bytes());
     }
-    hexadecimal(context.sign().as_ref())
+    hexadecimal::encode(context.sign().as_ref())
 }
 
 fn random_key() -> [u8; SESSION_KEY_BYTES] {
     let mut bytes = [0; SESSION_KEY_BYTES];
     SystemRandom::new().fill(&mut bytes).expect("the operating system gives random bytes");
     bytes
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ use pem::Pem;
 use pkcs8::EncryptedPrivateKeyInfoRef;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};
 
+use crate::hexadecimal;
+
 /// Why a key cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum Trouble {
@@ -71,8 +73,8 @@ fn pkcs8(der: &[u8], passphrase: &str) -> Result<PrivateKeyDer<'static>, Trouble
 fn legacy(info: &str, encrypted: &[u8], passphrase: &str) -> Result<Vec<u8>, Trouble> {
     let (cipher, vector) =
         info.split_once(',').ok_or_else(|| Trouble::Damaged("DEK-Info".to_owned()))?;
-    let vector =
-        hexadecimal(vector.trim()).ok_or_else(|| Trouble::Damaged("DEK-Info".to_owned()))?;
+    let vector = hexadecimal::decode(vector.trim())
+        .ok_or_else(|| Trouble::Damaged("DEK-Info".to_owned()))?;
     match cipher.trim() {
         "AES-128-CBC" => decrypt::<Aes128>(encrypted, passphrase, &vector),
         "AES-192-CBC" => decrypt::<Aes192>(encrypted, passphrase, &vector),
@@ -118,11 +120,4 @@ fn bytes_to_key(passphrase: &[u8], salt: &[u8], length: usize) -> Vec<u8> {
 fn is_whole_sequence(der: &[u8]) -> bool {
     use pkcs8::der::{AnyRef, Decode, Tag, Tagged};
     AnyRef::from_der(der).is_ok_and(|any| any.tag() == Tag::Sequence)
-}
-
-fn hexadecimal(text: &str) -> Option<Vec<u8>> {
-    if !text.is_ascii() || !text.len().is_multiple_of(2) {
-        return None;
-    }
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
 }
