@@ -9,6 +9,8 @@ mod forms;
 mod grafana;
 #[cfg(unix)]
 mod http;
+#[path = "../support/programs.rs"]
+mod installed;
 #[cfg(unix)]
 mod numbers;
 #[cfg(unix)]
@@ -62,24 +64,12 @@ fn main() -> ExitCode {
 }
 
 fn test(name: &str, run: impl FnOnce() + Send + 'static) -> Trial {
-    Trial::test(name, move || {
-        run();
-        Ok(())
-    })
+    installed::trial(name, None, run)
 }
 
 /// A test that needs programs.
 fn with_programs(name: &str, needs: &[&str], run: impl FnOnce() + Send + 'static) -> Trial {
-    let missing = needs.iter().find(|program| !is_installed(program));
-    if let Some(program) = missing {
-        eprintln!("SKIPPED {name}: `{program}` is not installed");
-    }
-    test(name, run).with_ignored_flag(missing.is_some())
-}
-
-fn is_installed(program: &str) -> bool {
-    let paths = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&paths).any(|folder| folder.join(program).is_file())
+    installed::trial(name, installed::missing_of(needs), run)
 }
 
 /// The files for Grafana's provisioning name the kinds of data sources that the
@@ -135,8 +125,8 @@ fn real_servers() -> Vec<Trial> {
     trials.push(match env::var("OPENSEARCH_URL") {
         Ok(url) => with_programs(name, &["vector"], move || numbers::opensearch(&url)),
         Err(_) => {
-            eprintln!("SKIPPED {name}: OPENSEARCH_URL names no server");
-            test(name, || {}).with_ignored_flag(true)
+            let why = "OPENSEARCH_URL names no server".to_owned();
+            installed::trial(name, Some(why), || {})
         }
     });
     trials

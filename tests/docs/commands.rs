@@ -11,8 +11,8 @@ use qlik_sessions::{
 };
 
 use crate::{
+    installed,
     markdown::{Document, documents, root},
-    missing,
     support::{Finished, Fixture, Running, program},
 };
 
@@ -99,21 +99,13 @@ fn trial(line: ShellLine) -> Trial {
         let message = "say in HOW, in tests/docs/commands.rs, how this is tested";
         return Trial::test(name, move || Err(message.into()));
     };
-    let why = not_run_because(&line, how);
-    if let Some(why) = &why {
-        eprintln!("SKIPPED {name}: {why}");
-    }
-    let test = move || {
-        match how {
-            How::Run => run(&line.command),
-            How::UntilFirstLine => run_until_first_line(&line.command),
-            How::Validate => check(&["vector", "validate", "--no-environment"], &line),
-            How::DryRun => check(&["fluent-bit", "--dry-run", "-c"], &line),
-            How::ByHand(_) => {}
-        }
-        Ok(())
-    };
-    Trial::test(name, test).with_ignored_flag(why.is_some())
+    installed::trial(name, not_run_because(&line, how), move || match how {
+        How::Run => run(&line.command),
+        How::UntilFirstLine => run_until_first_line(&line.command),
+        How::Validate => check(&["vector", "validate", "--no-environment"], &line),
+        How::DryRun => check(&["fluent-bit", "--dry-run", "-c"], &line),
+        How::ByHand(_) => {}
+    })
 }
 
 fn not_run_because(line: &ShellLine, how: How) -> Option<String> {
@@ -127,7 +119,7 @@ fn not_run_because(line: &ShellLine, how: How) -> Option<String> {
     let others = programs.filter(|name| !matches!(*name, "qlik-sessions" | "cargo"));
     let mut needed: Vec<String> = others.map(str::to_owned).collect();
     needed.push("bash".to_owned());
-    missing(&needed)
+    installed::missing_of(&needed)
 }
 
 fn run(command: &str) {

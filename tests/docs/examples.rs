@@ -6,8 +6,8 @@ use libtest_mimic::Trial;
 use serde_json::Value;
 
 use crate::{
+    installed,
     markdown::{CodeBlock, Document, documents, root},
-    missing,
     support::{Finished, assert_valid, program},
 };
 
@@ -23,16 +23,9 @@ pub fn trials(documents: &[Document]) -> Vec<Trial> {
                 () => continue,
             };
             let name = format!("{}:{} is valid for {agent}", document.name(), block.line);
-            let why = missing(&[agent.to_owned()]);
-            if let Some(why) = &why {
-                eprintln!("SKIPPED {name}: {why}");
-            }
             let text = block.text();
-            let trial = Trial::test(name, move || {
-                check(agent, &text);
-                Ok(())
-            });
-            trials.push(trial.with_ignored_flag(why.is_some()));
+            let missing = installed::missing(agent);
+            trials.push(installed::trial(name, missing, move || check(agent, &text)));
         }
     }
     trials

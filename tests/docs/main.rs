@@ -37,13 +37,5 @@ fn main() -> ExitCode {
 }
 
 fn trial(name: &str, test: fn()) -> Trial {
-    Trial::test(name, move || {
-        test();
-        Ok(())
-    })
-}
-
-/// Why one of these programs cannot be used; none where all can.
-fn missing(programs: &[String]) -> Option<String> {
-    programs.iter().find_map(|program| installed::missing(program))
+    installed::trial(name, None, test)
 }

@@ -54,16 +54,7 @@ pub(crate) use tests;
 
 impl Test {
     fn trial(&self) -> Trial {
-        let missing = self.needs.iter().find_map(|program| installed::missing(program));
-        if let Some(why) = &missing {
-            eprintln!("SKIPPED {}: {why}", self.name);
-        }
-        let run = self.run;
-        Trial::test(self.name, move || {
-            run();
-            Ok(())
-        })
-        .with_ignored_flag(missing.is_some())
+        installed::trial(self.name, installed::missing_of(self.needs), self.run)
     }
 }
 

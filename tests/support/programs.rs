@@ -1,10 +1,37 @@
-//! Which programs are there.
+//! Which programs are there, and tests that need them.
+
+#![allow(dead_code, reason = "each test file uses its own part of it")]
 
 use std::{
     env,
     path::{Path, PathBuf},
     process::Command,
 };
+
+use libtest_mimic::Trial;
+
+/// A test; where something is missing, it says so in a line of its own and counts as
+/// ignored.
+pub fn trial(
+    name: impl Into<String>,
+    missing: Option<String>,
+    run: impl FnOnce() + Send + 'static,
+) -> Trial {
+    let name = name.into();
+    if let Some(why) = &missing {
+        eprintln!("SKIPPED {name}: {why}");
+    }
+    let run = move || {
+        run();
+        Ok(())
+    };
+    Trial::test(name, run).with_ignored_flag(missing.is_some())
+}
+
+/// Why one of these programs cannot be used; none where all can.
+pub fn missing_of(programs: &[impl AsRef<str>]) -> Option<String> {
+    programs.iter().find_map(|program| missing(program.as_ref()))
+}
 
 /// Why a program cannot be used; none where it can.
 pub fn missing(program: &str) -> Option<String> {
