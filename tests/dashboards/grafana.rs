@@ -72,8 +72,10 @@ pub trait DataSource {
     /// A list of values as the data source's query language wants it.
     fn format_values(&self, values: &[&str]) -> String;
 
-    /// A text that the user typed.
-    fn format_text(&self, text: &str) -> String;
+    /// A text that the user typed; it stands as it is where nothing else is said.
+    fn format_text(&self, text: &str) -> String {
+        text.to_owned()
+    }
 
     /// The values that a variable offers.
     fn variable(&self, query: &Value, view: &View) -> Result<Vec<String>, String>;

@@ -160,6 +160,21 @@ impl<'a> Truth<'a> {
         Some(self.last_poll(at)?.answers.get(&target)?.len())
     }
 
+    /// How many sessions these of the chosen targets had, without those that failed;
+    /// none where all did.
+    fn sessions_on(&self, at: i64, is_meant: impl Fn(Target) -> bool) -> Option<f64> {
+        let targets = self.targets().filter(|target| is_meant(*target));
+        sum(targets.filter_map(|target| self.count(target, at)).map(|n| n as f64))
+    }
+
+    /// How many users the chosen servers had after `from` up to `to`; none where
+    /// nobody was on.
+    fn distinct_users(&self, from: i64, to: i64) -> Option<f64> {
+        let polls = self.scenario.polls_between(from, to);
+        let users = users(polls.flat_map(|poll| self.chosen(poll)));
+        (users > 0).then_some(users as f64)
+    }
+
     /// The sessions of the chosen servers at the last poll.
     pub fn on(&self, at: i64) -> Vec<&'a Session> {
         let poll = self.last_poll(at);
@@ -179,6 +194,25 @@ impl<'a> Truth<'a> {
                 && change.at <= to
                 && self.view.has_server(change.session.target.server)
         })
+    }
+
+    /// How many of those are starts, or ends; none where there are none.
+    fn count_changes(&self, from: i64, to: i64, ends: bool) -> Option<f64> {
+        let changes = self.changes(from, to);
+        let count = changes.filter(|change| change.ended_after.is_some() == ends).count();
+        (count > 0).then_some(count as f64)
+    }
+
+    /// How long the sessions were that ended then, in seconds.
+    fn lengths(&self, from: i64, to: i64) -> impl Iterator<Item = f64> {
+        self.changes(from, to).filter_map(|change| change.ended_after).map(|s| s as f64)
+    }
+
+    /// The starts and ends of the user that was chosen.
+    fn changes_of_user(&self) -> impl Iterator<Item = &'a Change> {
+        let user = self.view.user;
+        let changes = self.changes(self.view.from, self.view.to);
+        changes.filter(move |change| change.session.user() == user)
     }
 
     /// The polls that failed, after `from` up to `to`, on the chosen servers.
@@ -208,6 +242,12 @@ impl<'a> Truth<'a> {
             })
             .collect()
     }
+}
+
+/// The name of a change's event.
+fn event_of(change: &Change) -> String {
+    let name = if change.ended_after.is_some() { "session_ended" } else { "session_started" };
+    name.to_owned()
 }
 
 /// Each user, and how many sessions; each server, and so on.

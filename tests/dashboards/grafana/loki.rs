@@ -18,10 +18,6 @@ impl DataSource for Loki {
         alternatives(values)
     }
 
-    fn format_text(&self, text: &str) -> String {
-        text.to_owned()
-    }
-
     fn variable(&self, query: &Value, view: &View) -> Result<Vec<String>, String> {
         let query = text(query);
         let (stream, label) = label_values(&query)?;

@@ -16,10 +16,6 @@ impl DataSource for Prometheus {
         alternatives(values)
     }
 
-    fn format_text(&self, text: &str) -> String {
-        text.to_owned()
-    }
-
     fn variable(&self, query: &Value, view: &View) -> Result<Vec<String>, String> {
         let query = text(query);
         let (selector, label) = match label_names(&query) {

@@ -1,4 +1,4 @@
-use super::{Expected, Truth, counted, mean, median, most, users};
+use super::{Expected, Truth, counted, event_of, mean, median, most};
 use crate::scenario::{DAY, SESSION_LIMIT, Session, TARGETS, time};
 
 /// What a panel of `elasticsearch-people` and `opensearch-people` must draw.
@@ -33,14 +33,8 @@ pub fn elasticsearch(panel: &str, truth: &Truth<'_>) -> Option<Expected> {
                 .line("A qlik.session_count", truth.buckets(DAY, sessions))
                 .line("A qlik.user_count", truth.buckets(DAY, users))
         }
-        "Distinct users of each day" => Expected::lines(&[]).line(
-            "A",
-            truth.buckets(DAY, |from, to| {
-                let polls = truth.scenario.polls_between(from, to);
-                let users = users(polls.flat_map(|poll| truth.chosen(poll)));
-                (users > 0).then_some(users as f64)
-            }),
-        ),
+        "Distinct users of each day" => Expected::lines(&[])
+            .line("A", truth.buckets(DAY, |from, to| truth.distinct_users(from, to))),
         "Who is on" => Expected::rows(
             &[
                 "qlik.server_name",
@@ -71,25 +65,15 @@ pub fn elasticsearch(panel: &str, truth: &Truth<'_>) -> Option<Expected> {
             Expected::rows(&["qlik.user", "count"], rows)
         }
         "Starts and ends" => {
-            let count = |ends: bool| {
-                truth.buckets(step, |from, to| {
-                    let changes = truth.changes(from, to);
-                    let count = changes.filter(|change| change.ended_after.is_some() == ends);
-                    Some(count.count() as f64).filter(|count| *count > 0.0)
-                })
-            };
+            let count =
+                |ends: bool| truth.buckets(step, |from, to| truth.count_changes(from, to, ends));
             Expected::lines(&["event.action"])
                 .line("A session_started", count(false))
                 .line("A session_ended", count(true))
         }
-        "Length of sessions" => {
-            let lengths = |from, to| {
-                truth.changes(from, to).filter_map(|change| change.ended_after).map(|s| s as f64)
-            };
-            Expected::lines(&[])
-                .line("A", truth.buckets(step, |from, to| mean(lengths(from, to))))
-                .line("B", truth.buckets(step, |from, to| median(lengths(from, to))))
-        }
+        "Length of sessions" => Expected::lines(&[])
+            .line("A", truth.buckets(step, |from, to| mean(truth.lengths(from, to))))
+            .line("B", truth.buckets(step, |from, to| median(truth.lengths(from, to)))),
         "Targets that fail" => {
             let last = truth.last_poll(now);
             let failed = last.into_iter().flat_map(|poll| truth.failures(poll.at - 1, poll.at));
@@ -101,18 +85,12 @@ pub fn elasticsearch(panel: &str, truth: &Truth<'_>) -> Option<Expected> {
                 }),
             )
         }
-        "Starts and ends of one user" => {
-            let changes = truth.changes(from, now);
-            let changes = changes.filter(|change| change.session.user() == truth.view.user);
-            Expected::rows(
-                &["@timestamp", "event.action", "qlik.session_id"],
-                changes.map(|change| {
-                    let ended = change.ended_after.is_some();
-                    let event = if ended { "session_ended" } else { "session_started" };
-                    vec![time(change.at), event.to_owned(), change.session.id.clone()]
-                }),
-            )
-        }
+        "Starts and ends of one user" => Expected::rows(
+            &["@timestamp", "event.action", "qlik.session_id"],
+            truth
+                .changes_of_user()
+                .map(|change| vec![time(change.at), event_of(change), change.session.id.clone()]),
+        ),
         "Failed polls, with what to do" => Expected::rows(
             &[
                 "@timestamp",

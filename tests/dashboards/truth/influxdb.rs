@@ -46,14 +46,8 @@ pub fn influxdb(panel: &str, truth: &Truth<'_>) -> Option<Expected> {
                 }),
             )
             .line("B", truth.buckets(DAY, |from, to| users_at_once(truth, from, to))),
-        "Distinct users of each day" => Expected::lines(&[]).line(
-            "A",
-            truth.buckets(DAY, |from, to| {
-                let polls = truth.scenario.polls_between(from, to);
-                let users = users(polls.flat_map(|poll| truth.chosen(poll)));
-                (users > 0).then_some(users as f64)
-            }),
-        ),
+        "Distinct users of each day" => Expected::lines(&[])
+            .line("A", truth.buckets(DAY, |from, to| truth.distinct_users(from, to))),
         "Users at once" => Expected::lines(&[])
             .line("A", truth.buckets(step, |from, to| users_at_once(truth, from, to))),
         "Who is on, and whom a restart of the chosen servers hits" => Expected::rows(

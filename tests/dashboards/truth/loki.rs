@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use super::{Expected, NOTHING, Truth, counted, mean, median, most, sum, users};
+use super::{Expected, NOTHING, Truth, counted, event_of, mean, median, most};
 use crate::scenario::{DAY, Poll, Session, Target, users_at_limit};
 
 /// What a panel of `loki-people` must draw.
@@ -9,10 +9,7 @@ pub fn loki(panel: &str, truth: &Truth<'_>) -> Option<Expected> {
     Some(match panel {
         "Sessions by server" => {
             truth.servers().into_iter().fold(Expected::lines(&["server_name"]), |lines, server| {
-                let sessions = |at| {
-                    let targets = truth.targets().filter(|target| target.server == server);
-                    sum(targets.filter_map(|target| truth.count(target, at)).map(|n| n as f64))
-                };
+                let sessions = |at| truth.sessions_on(at, |target| target.server == server);
                 lines.line(&format!("A {server}"), truth.points(sessions))
             })
         }
@@ -51,49 +48,23 @@ pub fn loki(panel: &str, truth: &Truth<'_>) -> Option<Expected> {
                 .line("A", truth.points(|at| most(polls(at).map(|poll| poll.sessions().count()))))
                 .line("B", truth.points(|at| most(polls(at).map(|poll| poll.users().len()))))
         }
-        "Distinct users of each day" => Expected::lines(&[]).line(
-            "A",
-            truth.points(|at| {
-                let polls = truth.scenario.polls_between(at - DAY, at);
-                let users = users(polls.flat_map(|poll| truth.chosen(poll)));
-                (users > 0).then_some(users as f64)
-            }),
-        ),
+        "Distinct users of each day" => {
+            Expected::lines(&[]).line("A", truth.points(|at| truth.distinct_users(at - DAY, at)))
+        }
         "Starts and ends" => {
-            let count = |ends: bool| {
-                truth.points(|at| {
-                    let changes = truth.changes(at - truth.view.step, at);
-                    let count = changes.filter(|change| change.ended_after.is_some() == ends);
-                    Some(count.count() as f64).filter(|count| *count > 0.0)
-                })
-            };
+            let count =
+                |ends: bool| truth.points(|at| truth.count_changes(at - truth.view.step, at, ends));
             Expected::lines(&["event"])
                 .line("A session_started", count(false))
                 .line("A session_ended", count(true))
         }
-        "Length of sessions" => {
-            let lengths = |at| {
-                truth
-                    .changes(at - DAY, at)
-                    .filter_map(|change| change.ended_after)
-                    .map(|s| s as f64)
-            };
-            Expected::lines(&[])
-                .line("A", truth.points(|at| mean(lengths(at))))
-                .line("B", truth.points(|at| median(lengths(at))))
-        }
-        "Starts and ends of one user" => {
-            let changes = truth.changes(truth.view.from, now);
-            let changes = changes.filter(|change| change.session.user() == truth.view.user);
-            Expected::rows(
-                &["event", "session_id"],
-                changes.map(|change| {
-                    let ended = change.ended_after.is_some();
-                    let event = if ended { "session_ended" } else { "session_started" };
-                    vec![event.to_owned(), change.session.id.clone()]
-                }),
-            )
-        }
+        "Length of sessions" => Expected::lines(&[])
+            .line("A", truth.points(|at| mean(truth.lengths(at - DAY, at))))
+            .line("B", truth.points(|at| median(truth.lengths(at - DAY, at)))),
+        "Starts and ends of one user" => Expected::rows(
+            &["event", "session_id"],
+            truth.changes_of_user().map(|change| vec![event_of(change), change.session.id.clone()]),
+        ),
         "Failed polls, with what to do" => Expected::rows(
             &["line"],
             truth.failures(truth.view.from, now).into_iter().map(|(_, target)| {

@@ -1,4 +1,4 @@
-use super::{Expected, Truth, most, sum};
+use super::{Expected, Truth, most};
 use crate::scenario::{CERTIFICATES_END, DAY, HOUR, Poll, SECOND, TARGETS, users_at_limit};
 
 /// What a panel of `prometheus-overview` must draw.
@@ -29,20 +29,14 @@ pub fn prometheus(panel: &str, truth: &Truth<'_>) -> Option<Expected> {
         }
         "Sessions by server" => {
             truth.servers().into_iter().fold(Expected::lines(&["server_name"]), |lines, server| {
-                let sessions = |at| {
-                    let targets = truth.targets().filter(|target| target.server == server);
-                    sum(targets.filter_map(|target| truth.count(target, at)).map(|n| n as f64))
-                };
+                let sessions = |at| truth.sessions_on(at, |target| target.server == server);
                 lines.line(&format!("A {server}"), truth.points(sessions))
             })
         }
         "Sessions by virtual proxy" => truth.virtual_proxies().into_iter().fold(
             Expected::lines(&["virtual_proxy"]),
             |lines, proxy| {
-                let sessions = |at| {
-                    let targets = truth.targets().filter(|target| target.virtual_proxy == proxy);
-                    sum(targets.filter_map(|target| truth.count(target, at)).map(|n| n as f64))
-                };
+                let sessions = |at| truth.sessions_on(at, |target| target.virtual_proxy == proxy);
                 lines.line(&format!("A {proxy}"), truth.points(sessions))
             },
         ),
