@@ -245,7 +245,7 @@ impl<'a> SiteSurvey<'a> {
     fn add(&mut self, target: &'a Target, snapshot: Snapshot) {
         self.targets += 1;
         self.session_count += snapshot.sessions.len();
-        self.shared.add(&target.server.name, snapshot.session_digests());
+        self.shared.add(&target.server.name, snapshot.session_digests.iter().copied());
         self.users.extend(snapshot.users);
     }
 

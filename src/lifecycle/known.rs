@@ -68,45 +68,52 @@ pub struct Changes {
 impl Known {
     /// Compares an answer that came at `now` with the one before, and keeps it.
     pub fn update(&mut self, snapshot: &Snapshot, now: Timestamp) -> Changes {
-        let mut before = std::mem::take(&mut self.sessions);
-        self.sessions.reserve(snapshot.sessions.len());
-        let seen =
-            snapshot.sessions.iter().map(|session| self.see(session, &mut before, now)).collect();
-        // A user who is excluded from now on did not leave.
-        before.retain(|id, _| !snapshot.excluded_sessions.contains(&session_digest(id)));
-        let mut ended: Vec<Ended> =
-            before.into_iter().map(|(session_id, session)| Ended { session_id, session }).collect();
-        ended.sort_unstable_by(|a, b| {
-            let key = |ended: &Ended| (ended.session.seen.first_seen, ended.session_id.clone());
-            key(a).cmp(&key(b))
-        });
+        let ended = self.take_ended(snapshot);
+        let seen = snapshot.sessions.iter().map(|session| self.see(session, now)).collect();
         self.excluded.clone_from(&snapshot.excluded_sessions);
         let since = self.last_poll.replace(now).unwrap_or(now);
         Changes { since, seen, ended }
     }
 
-    fn see(
-        &mut self,
-        session: &Session,
-        before: &mut HashMap<String, KnownSession>,
-        now: Timestamp,
-    ) -> Option<(Seen, bool)> {
+    /// Takes out the sessions that the answer does not have, and forgets those of
+    /// users who are excluded from now on: they did not leave.
+    fn take_ended(&mut self, snapshot: &Snapshot) -> Vec<Ended> {
+        let is_excluded = |id: &String| snapshot.excluded_sessions.contains(&session_digest(id));
+        self.sessions.retain(|id, _| !is_excluded(id));
+        let gone = |id: &String| !snapshot.session_digests.contains(&session_digest(id));
+        let mut ended: Vec<Ended> = self
+            .sessions
+            .extract_if(|id, _| gone(id))
+            .map(|(session_id, session)| Ended { session_id, session })
+            .collect();
+        ended.sort_unstable_by(|a, b| {
+            let key = |ended: &Ended| (ended.session.seen.first_seen, ended.session_id.clone());
+            key(a).cmp(&key(b))
+        });
+        ended
+    }
+
+    fn see(&mut self, session: &Session, now: Timestamp) -> Option<(Seen, bool)> {
         let id = session.session_id.as_ref().filter(|_| !session.excluded)?;
-        let (id, seen, is_new) = match before.remove_entry(id) {
-            Some((id, known)) => (id, known.seen, false),
-            None => {
-                let at_baseline =
-                    self.last_poll.is_none() || self.excluded.contains(&session_digest(id));
-                (id.clone(), Seen { first_seen: now, at_baseline }, !at_baseline)
+        if let Some(known) = self.sessions.get_mut(id) {
+            // At most polls nothing changes, and nothing is copied.
+            if known.user_directory != session.user_directory {
+                known.user_directory.clone_from(&session.user_directory);
             }
-        };
+            if known.user_id != session.user_id {
+                known.user_id.clone_from(&session.user_id);
+            }
+            return Some((known.seen, false));
+        }
+        let at_baseline = self.last_poll.is_none() || self.excluded.contains(&session_digest(id));
+        let seen = Seen { first_seen: now, at_baseline };
         let known = KnownSession {
             user_directory: session.user_directory.clone(),
             user_id: session.user_id.clone(),
             seen,
         };
-        self.sessions.insert(id, known);
-        Some((seen, is_new))
+        self.sessions.insert(id.clone(), known);
+        Some((seen, !at_baseline))
     }
 }
 

@@ -9,7 +9,11 @@ use std::{collections::HashSet, time::Duration};
 use futures_util::future::join_all;
 use jiff::Timestamp;
 
-use super::{LOG_EVERY_FAILURES, PollTime, Settings, servers::unusable_certificates};
+use super::{
+    LOG_EVERY_FAILURES, PollTime, Settings,
+    schedule::{is_same_slot, milliseconds},
+    servers::unusable_certificates,
+};
 use crate::{
     config::{Config, RepositorySource, Scope},
     discovery::{KnownList, Resolved, SavedInquiry, all_targets, hosts_to_resolve, resolve},
@@ -255,13 +259,14 @@ impl Inquiry {
             return false;
         }
         let (Some(asked), Some(_)) = (self.asked, &self.list) else { return true };
-        let (asked, now) = (asked.as_millisecond(), now.as_millisecond());
-        let interval = milliseconds(self.source.interval);
-        if settings.align_polls {
-            return asked.div_euclid(interval) != now.div_euclid(interval);
+        if settings.config.options.align_polls {
+            return !is_same_slot(asked, now, self.source.interval);
         }
+        let (asked, now) = (asked.as_millisecond(), now.as_millisecond());
         // A poll that comes a little early must not leave out a whole interval.
-        now < asked || now - asked + milliseconds(settings.interval) / 2 >= interval
+        now < asked
+            || now - asked + milliseconds(settings.config.polling_interval) / 2
+                >= milliseconds(self.source.interval)
     }
 
     async fn list_of(&self, deadline: Deadline) -> Result<Vec<ListedProxy>, Failure> {
@@ -315,11 +320,11 @@ impl Inquiry {
         } else {
             tracing::debug!("the repository service {host}: {failure}");
         }
-        let mut lines = Lines::new(settings.max_line_bytes);
+        let mut lines = Lines::new(settings.config.options.max_line_bytes);
         discovery_error(
             &mut lines,
             &self.keys,
-            settings.site.as_deref(),
+            settings.config.options.site.as_deref(),
             time.wall,
             failure,
             time.elapsed_ms(),
@@ -335,13 +340,6 @@ fn client(
     credentials: &mut Credentials,
     settings: ClientSettings,
 ) -> Result<RepositoryClient, FileProblem> {
-    let loaded = credentials.add(&endpoint.tls.files).map(|_| ());
-    if let Err(Some(problem)) = loaded.map_err(|problems| problems.into_iter().next()) {
-        return Err(problem);
-    }
+    credentials.require(&endpoint.tls.files)?;
     RepositoryClient::new(endpoint.clone(), source.user.clone(), credentials, settings)
-}
-
-fn milliseconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX).max(1)
 }

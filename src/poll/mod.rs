@@ -27,6 +27,7 @@ pub use shared::{SHARED_SESSIONS_HINT, SharedSessions};
 pub use survey::{Survey, Surveyed};
 
 use inquiries::{Asked, Inquiries};
+use schedule::is_same_slot;
 use servers::Servers;
 use target::{PolledTarget, TargetResult};
 
@@ -82,7 +83,6 @@ pub struct PollReport {
 
 /// Polls all targets of a configuration.
 pub struct Poller {
-    config: Config,
     settings: Settings,
     servers: Servers,
     /// None before the first poll.
@@ -107,24 +107,16 @@ pub struct Poller {
     last_keyframe: Option<Timestamp>,
 }
 
-/// What a poll needs to know of the configuration.
+/// What a poll needs to know.
 struct Settings {
+    config: Config,
     rules: Rules,
-    site: Option<String>,
-    details: SessionDetails,
-    lifecycle: bool,
-    session_limit: usize,
-    max_line_bytes: usize,
-    interval: Duration,
     /// What one request may take.
     request: Duration,
     /// Changes are saved before they are sent.
     keeps_state: bool,
-    keyframe_interval: Option<Duration>,
     /// How far back starts and ends are kept to be sent again.
     retell_for: Duration,
-    /// Two pollers have to agree on the ids of starts and ends.
-    align_polls: bool,
     /// Other users are excluded than when the state was saved.
     exclusions_changed: bool,
 }
@@ -132,14 +124,12 @@ struct Settings {
 impl Settings {
     /// Returns whether a keyframe is due that had its last at this time.
     fn keyframe_is_due(&self, last: Option<Timestamp>, now: Timestamp) -> bool {
-        let slot = |time: Timestamp, interval: Duration| {
-            let interval = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX).max(1);
-            time.as_millisecond().div_euclid(interval)
-        };
-        self.details == SessionDetails::Changes
+        self.config.options.session_details == SessionDetails::Changes
             && last.is_none_or(|last| {
-                self.keyframe_interval
-                    .is_some_and(|interval| slot(last, interval) != slot(now, interval))
+                self.config
+                    .options
+                    .keyframe_interval
+                    .is_some_and(|interval| !is_same_slot(last, now, interval))
             })
     }
 }
@@ -161,9 +151,11 @@ impl PollTime {
         });
         // A little earlier than the next tick: an agent that starts `once` at
         // every tick kills what outlives its interval.
-        let margin = (settings.interval / 20).min(Duration::from_millis(500));
-        let deadline =
-            Deadline { poll_ends: start + settings.interval - margin, request: settings.request };
+        let margin = (settings.config.polling_interval / 20).min(Duration::from_millis(500));
+        let deadline = Deadline {
+            poll_ends: start + settings.config.polling_interval - margin,
+            request: settings.request,
+        };
         Self { wall, start, deadline }
     }
 
@@ -224,21 +216,13 @@ impl Poller {
         );
         Ok(Self {
             settings: Settings {
+                config: config.clone(),
                 rules,
-                site: config.options.site.clone(),
-                details: config.options.session_details,
-                lifecycle: config.options.lifecycle,
-                session_limit: config.options.session_limit,
-                max_line_bytes: config.options.max_line_bytes,
-                interval: config.polling_interval,
                 request,
                 keeps_state: state.is_some(),
-                keyframe_interval: config.options.keyframe_interval,
                 retell_for,
-                align_polls: config.options.align_polls,
                 exclusions_changed,
             },
-            config: config.clone(),
             servers,
             targets: Vec::new(),
             inquiries,
@@ -271,7 +255,8 @@ impl Poller {
         }
         let Self { settings, servers, targets, inquiries, .. } = self;
         let keyframe = settings.keyframe_is_due(self.last_keyframe, time.wall)
-            || (settings.exclusions_changed && settings.details == SessionDetails::Changes);
+            || (settings.exclusions_changed
+                && settings.config.options.session_details == SessionDetails::Changes);
         let polled = targets.iter_mut().map(|target| target.poll(settings, servers, time, output));
         let asking = inquiries.ask_due(settings, time, settings.request);
         let mut site = SiteFacts { polls_skipped: tick.missed, keyframe, ..SiteFacts::default() };
@@ -293,13 +278,13 @@ impl Poller {
         }
         self.send_changes(changes, time.wall, output).await?;
         site.duration_ms = time.elapsed_ms();
-        let mut lines = Lines::new(self.settings.max_line_bytes);
+        let mut lines = Lines::new(self.settings.config.options.max_line_bytes);
         site_summary(
             &mut lines,
-            self.settings.site.as_deref(),
+            self.settings.config.options.site.as_deref(),
             time.wall,
             &site,
-            self.settings.session_limit,
+            self.settings.config.options.session_limit,
             self.settings.rules.names().are_shown(),
         );
         output.send(lines.take()).await?;
@@ -320,7 +305,7 @@ impl Poller {
         if self.inquiries.never_asked() || (self.targets.is_empty() && self.inquiries.lack_a_list())
         {
             // The targets need the rest of the interval.
-            let limit = self.settings.interval / 2;
+            let limit = self.settings.config.polling_interval / 2;
             asked = self.inquiries.ask_due(&self.settings, time, limit).await;
             output.send(std::mem::take(&mut asked.errors)).await?;
         }
@@ -357,11 +342,11 @@ impl Poller {
     async fn take_lists(&mut self, first_list: bool, time: PollTime) -> Vec<u8> {
         let left = time.deadline.poll_ends.saturating_duration_since(Instant::now());
         let limit = left.min(self.settings.request / 2);
-        let targets = self.inquiries.targets(&self.config, limit).await;
+        let targets = self.inquiries.targets(&self.settings.config, limit).await;
         let (added, removed) = self.set_targets(targets);
-        let mut lines = Lines::new(self.settings.max_line_bytes);
+        let mut lines = Lines::new(self.settings.config.options.max_line_bytes);
         let mut add = |keys: &TargetKeys, reason| {
-            TargetEvents::new(keys, self.settings.site.as_deref(), time.wall)
+            TargetEvents::new(keys, self.settings.config.options.site.as_deref(), time.wall)
                 .target_change(&mut lines, reason);
         };
         for target in added.into_iter().map(|place| &self.targets[place]).filter(|_| !first_list) {
@@ -418,9 +403,12 @@ impl Poller {
 
     /// Logs once that two servers show the same sessions.
     fn warn_of_shared_sessions(&mut self, results: &mut [TargetResult]) {
+        if self.servers.len() < 2 {
+            return;
+        }
         let mut shared = SharedSessions::default();
         for (target, result) in self.targets.iter().zip(results) {
-            shared.add(target.server_name(), result.sessions.drain(..));
+            shared.add(target.server_name(), result.session_digests.drain());
         }
         for ((first, second), message) in shared.messages() {
             if self.logged_as_shared.insert((first.to_owned(), second.to_owned())) {

@@ -113,12 +113,18 @@ pub fn last_multiple(interval: Duration) -> Option<Timestamp> {
     Timestamp::from_millisecond(floor(wall_ms(), interval)).ok()
 }
 
-fn wall_ms() -> i64 {
-    Timestamp::now().as_millisecond()
+/// Returns whether no multiple of the interval lies between these times.
+pub fn is_same_slot(one: Timestamp, other: Timestamp, interval: Duration) -> bool {
+    floor(one.as_millisecond(), interval) == floor(other.as_millisecond(), interval)
 }
 
-fn milliseconds(duration: Duration) -> i64 {
+/// A duration in milliseconds.
+pub fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn wall_ms() -> i64 {
+    Timestamp::now().as_millisecond()
 }
 
 fn floor(time: i64, interval: Duration) -> i64 {

@@ -130,6 +130,11 @@ impl Servers {
         &mut self.credentials
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.servers.len()
+    }
+
     /// The place of a server.
     pub fn index_of(&self, server: &Server) -> usize {
         self.servers.iter().position(|known| known.is(server)).unwrap_or(0)
@@ -285,10 +290,7 @@ fn client(
     credentials: &mut Credentials,
     settings: ClientSettings,
 ) -> Result<ProxyClient, FileProblem> {
-    let loaded = credentials.add(&server.tls.files).map(|_| ());
-    if let Err(Some(problem)) = loaded.map_err(|problems| problems.into_iter().next()) {
-        return Err(problem);
-    }
+    credentials.require(&server.tls.files)?;
     ProxyClient::new(server, credentials, settings)
 }
 

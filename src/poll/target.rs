@@ -1,7 +1,7 @@
 //! One target through its polls: asked, compared with the answer before, and
 //! its events sent.
 
-use std::cell::Cell;
+use std::{cell::Cell, collections::HashSet};
 
 use super::{
     LOG_EVERY_FAILURES, PollTime, Settings,
@@ -42,7 +42,7 @@ pub struct TargetResult {
     pub failed: bool,
     pub session_count: usize,
     /// The digests of its sessions' ids.
-    pub sessions: Vec<u64>,
+    pub session_digests: HashSet<u64>,
     pub excluded_session_count: usize,
     pub users: DistinctUsers,
 }
@@ -119,7 +119,7 @@ impl PolledTarget {
         let answer = servers
             .sessions(self.server, &self.target.virtual_proxy, &self.last_request, time.deadline)
             .await;
-        let keyframe = settings.details == SessionDetails::Changes
+        let keyframe = settings.config.options.session_details == SessionDetails::Changes
             && (settings.exclusions_changed
                 || self.known.last_poll.is_none()
                 || settings.keyframe_is_due(self.known.last_keyframe, time.wall));
@@ -155,8 +155,8 @@ impl PolledTarget {
         } else {
             tracing::debug!("{}: {failure}", self.target);
         }
-        let mut lines = Lines::new(settings.max_line_bytes);
-        TargetEvents::new(&self.keys, settings.site.as_deref(), time.wall).error(
+        let mut lines = Lines::new(settings.config.options.max_line_bytes);
+        TargetEvents::new(&self.keys, settings.config.options.site.as_deref(), time.wall).error(
             &mut lines,
             &failure,
             Some(time.elapsed_ms()),
@@ -184,14 +184,20 @@ impl PolledTarget {
         }
         self.warn_of_incomplete(&snapshot);
         let mut writer = SessionWriter {
-            events: TargetEvents::new(&self.keys, settings.site.as_deref(), time.wall),
-            lines: Lines::new(settings.max_line_bytes),
-            changes: settings.keeps_state.then(|| Lines::new(settings.max_line_bytes)),
+            events: TargetEvents::new(
+                &self.keys,
+                settings.config.options.site.as_deref(),
+                time.wall,
+            ),
+            lines: Lines::new(settings.config.options.max_line_bytes),
+            changes: settings
+                .keeps_state
+                .then(|| Lines::new(settings.config.options.max_line_bytes)),
             output,
             too_long: 0,
         };
         writer.events.summary(&mut writer.lines, &snapshot, facts);
-        if settings.details != SessionDetails::None {
+        if settings.config.options.session_details != SessionDetails::None {
             let changes = self.known.update(&snapshot, time.wall);
             if facts.keyframe {
                 self.known.last_keyframe = Some(time.wall);
@@ -209,7 +215,7 @@ impl PolledTarget {
         Ok(TargetResult {
             changes: writer.changes.map(|mut changes| changes.take()).unwrap_or_default(),
             session_count: snapshot.sessions.len(),
-            sessions: snapshot.session_digests().collect(),
+            session_digests: snapshot.session_digests,
             excluded_session_count: snapshot.excluded_session_count,
             users: snapshot.users,
             ..TargetResult::default()
@@ -251,15 +257,16 @@ impl SessionWriter<'_> {
     ) -> Result<(), Closed> {
         let since = changes.since;
         // Two pollers saw the last good answer at different times.
-        let id_time = (!settings.align_polls).then_some(since);
-        let each_session = keyframe || settings.details == SessionDetails::Snapshot;
+        let id_time = (!settings.config.options.align_polls).then_some(since);
+        let each_session =
+            keyframe || settings.config.options.session_details == SessionDetails::Snapshot;
         for (session, seen) in snapshot.sessions.iter().zip(&changes.seen) {
             if session.excluded {
                 continue;
             }
             let is_new = seen.is_some_and(|(_, is_new)| is_new);
             let seen = seen.map(|(seen, _)| seen);
-            if settings.lifecycle && is_new {
+            if settings.config.options.lifecycle && is_new {
                 let started = SessionEvent::Started { since: id_time };
                 let lines = self.changes.as_mut().unwrap_or(&mut self.lines);
                 self.too_long += usize::from(!self.events.session(lines, started, session, seen));
@@ -271,7 +278,7 @@ impl SessionWriter<'_> {
             }
             self.send_chunk().await?;
         }
-        if settings.details == SessionDetails::Grouped {
+        if settings.config.options.session_details == SessionDetails::Grouped {
             let shown = snapshot
                 .sessions
                 .iter()
@@ -281,7 +288,7 @@ impl SessionWriter<'_> {
             self.too_long += self.events.groups(&mut self.lines, shown);
             self.send_chunk().await?;
         }
-        for ended in changes.ended.iter().filter(|_| settings.lifecycle) {
+        for ended in changes.ended.iter().filter(|_| settings.config.options.lifecycle) {
             let lines = self.changes.as_mut().unwrap_or(&mut self.lines);
             self.too_long += usize::from(!self.events.ended(lines, ended, since, id_time));
             self.send_chunk().await?;

@@ -65,6 +65,17 @@ impl Credentials {
         }
     }
 
+    /// The same where only one client needs the set.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with its files.
+    pub fn require(&mut self, files: &CertificateFiles) -> Result<(), FileProblem> {
+        match self.add(files) {
+            Ok(_) => Ok(()),
+            Err(problems) => problems.into_iter().next().map_or(Ok(()), Err),
+        }
+    }
+
     /// The set of these files, as last loaded.
     pub fn get(&self, files: &CertificateFiles) -> Option<&CertificateSet> {
         self.sets.get(files)

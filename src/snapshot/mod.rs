@@ -52,7 +52,10 @@ pub struct Snapshot {
     pub users: DistinctUsers,
     /// How many sessions excluded users held.
     pub excluded_session_count: usize,
-    /// What the ids of those sessions are known by ([`session_digest`]).
+    /// What the ids of all sessions are known by ([`session_digest`]), those of
+    /// excluded users included.
+    pub session_digests: HashSet<u64>,
+    /// The same of the sessions of excluded users.
     pub excluded_sessions: HashSet<u64>,
     /// How many sessions had no text as id, directory or user.
     pub incomplete: usize,
@@ -100,23 +103,15 @@ impl Snapshot {
     /// spoils the whole answer: a count without it would be false.
     pub fn read(body: Vec<u8>, rules: &Rules) -> Result<Self, Failure> {
         let mut snapshot = Self::default();
-        let mut seen = HashSet::new();
-        answer::read(body, |session| snapshot.add(session, rules, &mut seen))?;
+        answer::read(body, |session| snapshot.add(session, rules))?;
         Ok(snapshot)
     }
 
-    /// What the ids of all sessions are known by, those of excluded users included.
-    pub fn session_digests(&self) -> impl Iterator<Item = u64> {
-        let ids = self.sessions.iter().filter_map(|session| session.session_id.as_deref());
-        let counted = ids.map(session_digest);
-        counted.chain(self.excluded_sessions.iter().copied())
-    }
-
-    /// `seen` holds what the session ids so far are known by.
-    fn add(&mut self, parsed: ParsedSession<'_>, rules: &Rules, seen: &mut HashSet<u64>) {
+    fn add(&mut self, parsed: ParsedSession<'_>, rules: &Rules) {
         let session_id = parsed.session_id.map(|id| rules.names.session_id(id));
         // A session that stands twice in an answer is one.
-        if session_id.as_deref().is_some_and(|id| !seen.insert(session_digest(id))) {
+        let digest = session_id.as_deref().map(session_digest);
+        if digest.is_some_and(|digest| !self.session_digests.insert(digest)) {
             return;
         }
         let directory = folded(parsed.user_directory.as_deref().unwrap_or_default());
@@ -127,7 +122,7 @@ impl Snapshot {
             .any(|user| user.matches(&directory, id.as_deref().unwrap_or_default()));
         if excluded {
             self.excluded_session_count += 1;
-            self.excluded_sessions.extend(session_id.as_deref().map(session_digest));
+            self.excluded_sessions.extend(digest);
             if !rules.excluded_users_count {
                 return;
             }
