@@ -16,7 +16,8 @@ use crate::{snapshot::Attributes, target::TargetKeys};
 /// What every line begins with, and the keys of its kind.
 #[derive(Serialize)]
 pub struct Event<'a, K> {
-    pub timestamp: Time,
+    /// A [`Time`], written once for all events of a poll.
+    pub timestamp: &'a str,
     pub event: &'static str,
     pub event_id: EventId,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -245,7 +246,7 @@ mod tests {
 
     fn event<K: Serialize>(kind: &'static str, target: Option<&TargetKeys>, keys: K) -> Value {
         serde_json::to_value(Event {
-            timestamp: Time(Timestamp::UNIX_EPOCH),
+            timestamp: &Time(Timestamp::UNIX_EPOCH).to_string(),
             event: kind,
             event_id: EventId::new(kind, None, []),
             site: Some("berlin"),

@@ -44,11 +44,12 @@ pub enum SessionEvent {
 }
 
 /// Writes the events of one target and poll.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct TargetEvents<'a> {
     target: &'a TargetKeys,
     site: Option<&'a str>,
-    time: Time,
+    /// As all events of the poll write it, and their ids hold it.
+    time: String,
 }
 
 /// What a summary says beside counts.
@@ -67,19 +68,19 @@ pub struct SummaryFacts {
 impl<'a> TargetEvents<'a> {
     /// Events of the poll that started at `timestamp`.
     pub fn new(target: &'a TargetKeys, site: Option<&'a str>, timestamp: Timestamp) -> Self {
-        Self { target, site, time: Time(timestamp) }
+        Self { target, site, time: Time(timestamp).to_string() }
     }
 
     /// An event; `time` and `facts` distinguish it from others of its kind and target.
     fn event<K>(
         &self,
         kind: &'static str,
-        time: Option<Time>,
+        time: Option<&str>,
         facts: &[&str],
         keys: K,
-    ) -> Event<'a, K> {
+    ) -> Event<'_, K> {
         Event {
-            timestamp: self.time,
+            timestamp: &self.time,
             event: kind,
             event_id: self.id(kind, time, facts),
             site: self.site,
@@ -88,10 +89,9 @@ impl<'a> TargetEvents<'a> {
         }
     }
 
-    fn id(&self, kind: &str, time: Option<Time>, facts: &[&str]) -> EventId {
-        let time = time.map(|time| time.to_string());
+    fn id(&self, kind: &str, time: Option<&str>, facts: &[&str]) -> EventId {
         let own = [self.target.id_name.as_str(), &self.target.virtual_proxy];
-        let facts = time.as_deref().into_iter().chain(own).chain(facts.iter().copied());
+        let facts = time.into_iter().chain(own).chain(facts.iter().copied());
         EventId::new(kind, self.site, facts)
     }
 
@@ -101,7 +101,7 @@ impl<'a> TargetEvents<'a> {
         let event = |users, users_omitted| {
             self.event(
                 "session_summary",
-                Some(self.time),
+                Some(&self.time),
                 &[],
                 SessionSummary {
                     session_count: snapshot.sessions.len(),
@@ -137,11 +137,14 @@ impl<'a> TargetEvents<'a> {
         session: &Session,
         seen: Option<Seen>,
     ) -> bool {
-        let (kind, id_time) = match event {
-            SessionEvent::Session => ("session", Some(self.time)),
-            SessionEvent::Started { since } => ("session_started", since.map(Time)),
-        };
-        self.add_session(lines, kind, id_time, SessionKeys::new(session, seen))
+        let keys = SessionKeys::new(session, seen);
+        match event {
+            SessionEvent::Session => self.add_session(lines, "session", Some(&self.time), keys),
+            SessionEvent::Started { since } => {
+                let id_time = since.map(|since| Time(since).to_string());
+                self.add_session(lines, "session_started", id_time.as_deref(), keys)
+            }
+        }
     }
 
     /// `session_ended`; `id_time` as in [`SessionEvent::Started`]. Returns whether
@@ -166,14 +169,15 @@ impl<'a> TargetEvents<'a> {
             duration_seconds: Some(seconds_between(session.seen.first_seen, since)),
             attributes: None,
         };
-        self.add_session(lines, "session_ended", id_time.map(Time), keys)
+        let id_time = id_time.map(|time| Time(time).to_string());
+        self.add_session(lines, "session_ended", id_time.as_deref(), keys)
     }
 
     fn add_session(
         &self,
         lines: &mut Lines,
         kind: &'static str,
-        id_time: Option<Time>,
+        id_time: Option<&str>,
         keys: SessionKeys<'_>,
     ) -> bool {
         let facts = keys.facts();
@@ -226,7 +230,7 @@ impl<'a> TargetEvents<'a> {
         most: usize,
     ) -> Option<Box<RawValue>> {
         let mut keys = SessionKeys::new(session, seen);
-        let event_id = self.id("session", Some(self.time), &keys.facts());
+        let event_id = self.id("session", Some(&self.time), &keys.facts());
         loop {
             let item = to_raw_value(&GroupedSession { event_id, keys: keys.clone() }).ok()?;
             if item.get().len() < most {
@@ -237,13 +241,13 @@ impl<'a> TargetEvents<'a> {
     }
 
     fn group<'g>(
-        &self,
+        &'g self,
         part: usize,
         parts: usize,
         sessions: &'g [Box<RawValue>],
-    ) -> Event<'a, SessionGroup<'g>> {
+    ) -> Event<'g, SessionGroup<'g>> {
         let ids: Vec<&str> = sessions.iter().map(|item| id_of(item)).collect();
-        self.event("sessions", Some(self.time), &ids, SessionGroup { part, parts, sessions })
+        self.event("sessions", Some(&self.time), &ids, SessionGroup { part, parts, sessions })
     }
 
     /// What a line with a group needs besides its sessions.
@@ -261,7 +265,7 @@ impl<'a> TargetEvents<'a> {
         consecutive_failures: u64,
     ) {
         let keys = poll_error(failure, duration_ms, consecutive_failures);
-        lines.add(&self.event("poll_error", Some(self.time), &[], keys));
+        lines.add(&self.event("poll_error", Some(&self.time), &[], keys));
     }
 
     /// `target_added` or `target_removed`.
@@ -270,7 +274,7 @@ impl<'a> TargetEvents<'a> {
             Reason::Listed => "target_added",
             Reason::NotListed | Reason::NotConfigured => "target_removed",
         };
-        lines.add(&self.event(kind, Some(self.time), &[], TargetChange { reason }));
+        lines.add(&self.event(kind, Some(&self.time), &[], TargetChange { reason }));
     }
 }
 
@@ -284,10 +288,10 @@ pub fn discovery_error(
     duration_ms: u64,
     consecutive_failures: u64,
 ) {
-    let time = Time(timestamp);
-    let facts = [&time.to_string(), repository.server_name.as_str(), &repository.server_host];
+    let time = Time(timestamp).to_string();
+    let facts = [time.as_str(), &repository.server_name, &repository.server_host];
     lines.add(&Event {
-        timestamp: time,
+        timestamp: &time,
         event: "discovery_error",
         event_id: EventId::new("discovery_error", site, facts),
         site,
@@ -348,8 +352,7 @@ impl SiteFacts {
 
     /// The id holds the site's name, or else its targets, and in any case the
     /// targets that failed: two pollers of one site agree where they saw the same.
-    fn id(&self, site: Option<&str>, time: Time) -> EventId {
-        let time = time.to_string();
+    fn id(&self, site: Option<&str>, time: &str) -> EventId {
         let names = |failed_only: bool| {
             let mut names: Vec<&str> = self
                 .targets
@@ -361,7 +364,7 @@ impl SiteFacts {
             names.join("\n")
         };
         let all = if site.is_none() { names(false) } else { String::new() };
-        EventId::new("site_summary", site, [time.as_str(), &all, &names(true)])
+        EventId::new("site_summary", site, [time, &all, &names(true)])
     }
 }
 
@@ -374,12 +377,12 @@ pub fn site_summary(
     limit: usize,
     users_are_shown: bool,
 ) {
-    let time = Time(timestamp);
+    let time = Time(timestamp).to_string();
     let names = users_are_shown.then(|| sorted_names(facts.users.at_limit(limit)));
     let event = |users_at_limit| Event {
-        timestamp: time,
+        timestamp: &time,
         event: "site_summary",
-        event_id: facts.id(site, time),
+        event_id: facts.id(site, &time),
         site,
         target: None,
         keys: SiteSummary {

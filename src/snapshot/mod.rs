@@ -138,9 +138,10 @@ impl Snapshot {
             if let Some(attributes) = &mut attributes {
                 rules.names.hide(id, user_id.as_deref(), attributes);
             }
-            let name = user_id.as_deref().map(|user_id| {
-                format!("{}\\{user_id}", parsed.user_directory.as_deref().unwrap_or_default())
-            });
+            let name = || {
+                let directory = parsed.user_directory.as_deref().unwrap_or_default();
+                Some(format!("{directory}\\{}", user_id.as_deref()?))
+            };
             self.users.add_session(UserIdentity::of_folded(&directory, id), name, excluded);
         }
         let user_directory = parsed.user_directory.clone().map(|text| text.into_owned());

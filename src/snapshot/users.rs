@@ -21,9 +21,15 @@ pub struct User {
 }
 
 impl DistinctUsers {
-    /// Adds a session of a user.
-    pub fn add_session(&mut self, identity: UserIdentity, name: Option<String>, excluded: bool) {
-        self.0.entry(identity).or_insert(User { name, sessions: 0, excluded }).sessions += 1;
+    /// Adds a session of a user, whose name is asked for at the first one.
+    pub fn add_session(
+        &mut self,
+        identity: UserIdentity,
+        name: impl FnOnce() -> Option<String>,
+        excluded: bool,
+    ) {
+        let user = self.0.entry(identity);
+        user.or_insert_with(|| User { name: name(), sessions: 0, excluded }).sessions += 1;
     }
 
     /// Adds the users of another target.
