@@ -11,11 +11,11 @@ use super::{CommandError, Exit, runtime};
 use crate::{
     cli::{DiscoverArgs, DiscoverOutput},
     config::{self, Options},
-    discovery::{Node, resolve},
+    discovery::{list_site, resolve},
     files,
     output::PatientStdout,
     poll::StartError,
-    proxy::{ClientSettings, Credentials, Deadline, Endpoint, tls::FileProblem},
+    proxy::{ClientSettings, Credentials, Endpoint, tls::FileProblem},
     repository::RepositoryClient,
     target::{
         Addresses, CertificateFiles, PASSPHRASE_VARIABLE, ProxyAddress, REPOSITORY_PORT,
@@ -82,14 +82,16 @@ impl Inquiry {
         }
         let endpoint = Endpoint::of_repository(&self.host, &self.addresses, &self.tls);
         let client = self.client(endpoint, &credentials)?;
-        let list = client.proxies(Deadline::within(PATIENCE)).await?;
-        // Only for people to look at: without it, the list is still the list.
-        let all = client.virtual_proxies(Deadline::within(PATIENCE)).await;
-        let all = all.inspect_err(|failure| tracing::debug!("{failure}")).unwrap_or_default();
-        let nodes = Node::all(list, &self.addresses);
+        let (nodes, unlinked) = list_site(&client, &self.addresses, PATIENCE).await?;
         let hosts = nodes.iter().filter_map(|node| node.address.as_ref().ok());
         let resolved = resolve(hosts.map(|address| address.host.clone()), PATIENCE).await;
-        Ok(Found::new(self.host.configured.clone(), nodes, all, resolved, self.tls.files))
+        Ok(Found {
+            repository: self.host.configured,
+            nodes,
+            unlinked,
+            resolved,
+            certificates: self.tls.files,
+        })
     }
 
     fn client(

@@ -9,6 +9,7 @@ mod once;
 mod report;
 mod schema;
 mod stream;
+mod table;
 mod transform;
 mod who;
 
@@ -20,6 +21,7 @@ use tokio::runtime::Runtime;
 use crate::{
     cli::{Cli, Command},
     config::{Config, ConfigError},
+    discovery::Node,
     logging,
     output::{Closed, Output, is_closed},
     poll::StartError,
@@ -211,6 +213,16 @@ fn time_zone(name: Option<&str>) -> Result<TimeZone, CommandError> {
 /// `1 session`, `2 sessions`.
 fn counted(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
+}
+
+/// `34 virtual proxies on 3 nodes`.
+fn site_totals(nodes: &[Node]) -> String {
+    let virtual_proxies = nodes.iter().map(|node| node.listed.virtual_proxies.len()).sum();
+    format!(
+        "{} on {}",
+        counted(virtual_proxies, "virtual proxy", "virtual proxies"),
+        counted(nodes.len(), "node", "nodes")
+    )
 }
 
 /// A name may hold anything; a terminal must not be steered by it.

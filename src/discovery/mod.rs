@@ -8,5 +8,5 @@ mod targets;
 
 pub use known::{KnownList, SavedInquiry};
 pub use matching::{is_same, is_same_host};
-pub use node::{Node, Resolved, resolve, unlinked};
+pub use node::{Node, Resolved, list_site, resolve};
 pub use targets::{all_targets, hosts_to_resolve};

@@ -10,7 +10,8 @@ use futures_util::future::join_all;
 use tokio::{net::lookup_host, time::timeout};
 
 use crate::{
-    repository::{ListedProxy, ListedVirtualProxy},
+    proxy::{Deadline, Failure},
+    repository::{ListedProxy, ListedVirtualProxy, RepositoryClient},
     target::{Addresses, ProxyAddress, VirtualProxy},
 };
 
@@ -67,8 +68,25 @@ impl Node {
     }
 }
 
-/// The virtual proxies of a site that are linked to none of its nodes' proxies.
-pub fn unlinked(nodes: &[Node], all: Vec<ListedVirtualProxy>) -> Vec<ListedVirtualProxy> {
+/// The nodes of a site, and its virtual proxies that are linked to none of them.
+/// Those are only for people to look at: without them, the list is still the list.
+///
+/// # Errors
+/// Why there is no list.
+pub async fn list_site(
+    client: &RepositoryClient,
+    addresses: &Addresses,
+    limit: Duration,
+) -> Result<(Vec<Node>, Vec<ListedVirtualProxy>), Failure> {
+    let list = client.proxies(Deadline::within(limit)).await?;
+    let all = client.virtual_proxies(Deadline::within(limit)).await;
+    let all = all.inspect_err(|failure| tracing::debug!("{failure}")).unwrap_or_default();
+    let nodes = Node::all(list, addresses);
+    let unlinked = unlinked(&nodes, all);
+    Ok((nodes, unlinked))
+}
+
+fn unlinked(nodes: &[Node], all: Vec<ListedVirtualProxy>) -> Vec<ListedVirtualProxy> {
     let linked: HashSet<&VirtualProxy> = nodes
         .iter()
         .flat_map(|node| &node.listed.virtual_proxies)

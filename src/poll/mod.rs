@@ -21,13 +21,12 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 pub use inquiries::FailedInquiry;
-pub use schedule::{Schedule, Tick, last_multiple};
+pub use schedule::{Schedule, Tick, is_same_slot, last_multiple};
 pub use servers::client_settings;
 pub use shared::{SHARED_SESSIONS_HINT, SharedSessions};
 pub use survey::{Survey, Surveyed};
 
 use inquiries::{Asked, Inquiries};
-use schedule::is_same_slot;
 use servers::Servers;
 use target::{PolledTarget, TargetResult};
 

@@ -9,16 +9,16 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::join_all;
 
 use super::{
-    super::{CommandError, counted},
+    super::{CommandError, site_totals},
     compare::{self, ListedSite},
     report::{Finding, Report, Step},
     steps, unusable,
 };
 use crate::{
     config::{Config, RepositorySource},
-    discovery::{Node, Resolved, all_targets, resolve, unlinked},
+    discovery::{Resolved, all_targets, list_site, resolve},
     poll::client_settings,
-    proxy::{Category, Credentials, Deadline, Endpoint, Failure, tls::FileProblem},
+    proxy::{Category, Credentials, Endpoint, Failure, tls::FileProblem},
     repository::{ListedProxy, RepositoryClient},
     target::{ProxyAddress, Server, TlsSettings},
 };
@@ -122,7 +122,7 @@ async fn ask(
         Err(problem) => report.add(unusable(problem))?,
         Ok(Err(failure)) => report.add(Finding::failure(Step::Http, failure))?,
         Ok(Ok(site)) => {
-            report.add(Finding::ok(Step::Http, format!("lists {}", totals(&site))))?;
+            report.add(Finding::ok(Step::Http, format!("lists {}", site_totals(&site.nodes))))?;
             return Ok(Some(site));
         }
     }
@@ -194,25 +194,10 @@ async fn list(
     let settings = client_settings(config, limit);
     let client =
         RepositoryClient::new(endpoint(&source), source.user.clone(), credentials, settings)?;
-    Ok(match client.proxies(Deadline::within(limit)).await {
-        Err(failure) => Err(failure),
-        Ok(list) => {
-            let nodes = Node::all(list, &source.addresses);
-            let all = client.virtual_proxies(Deadline::within(limit)).await.unwrap_or_default();
-            Ok(ListedSite { unlinked: unlinked(&nodes, all), nodes, source })
-        }
-    })
+    let listed = list_site(&client, &source.addresses, limit).await;
+    Ok(listed.map(|(nodes, unlinked)| ListedSite { unlinked, nodes, source }))
 }
 
 fn endpoint(source: &RepositorySource) -> Endpoint {
     Endpoint::of_repository(&source.host, &source.addresses, &source.tls)
-}
-
-fn totals(site: &ListedSite) -> String {
-    let virtual_proxies = site.nodes.iter().map(|node| node.listed.virtual_proxies.len()).sum();
-    format!(
-        "{} on {}",
-        counted(virtual_proxies, "virtual proxy", "virtual proxies"),
-        counted(site.nodes.len(), "node", "nodes")
-    )
 }

@@ -4,6 +4,7 @@
 use std::{
     io::{self, BufWriter, Write},
     path::Path,
+    time::Duration,
 };
 
 use fastrand::Rng;
@@ -16,6 +17,7 @@ use crate::{
     events::{Lines, SessionEvent, SiteFacts, SummaryFacts, TargetEvents, site_summary},
     lifecycle::{Changes, Known, TargetId},
     output::{CHUNK_BYTES, PatientStdout},
+    poll::is_same_slot,
     proxy::{Category, Failure},
     site::{Outage, OutageKind, Past, PastOptions, SimulatedSession, recorded_config},
     snapshot::{Rules, Snapshot},
@@ -23,7 +25,9 @@ use crate::{
 };
 
 /// Time between polls: a month of them is a file of some 100 MB at most.
-const INTERVAL: std::time::Duration = std::time::Duration::from_secs(5 * 60);
+const INTERVAL: Duration = Duration::from_secs(5 * 60);
+/// As long as `keyframeInterval` where nobody sets it.
+const KEYFRAME_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 pub fn record(args: &DemoArgs, days: u16) -> Result<Exit, CommandError> {
     let zone = time_zone(args.timezone.as_deref())?;
@@ -237,8 +241,6 @@ impl Recorder {
     }
 }
 
-/// Once an hour.
 fn keyframe_is_due(known: &Known, now: Timestamp) -> bool {
-    let hour = |time: Timestamp| time.as_second().div_euclid(3_600);
-    known.last_keyframe.is_none_or(|last| hour(last) != hour(now))
+    known.last_keyframe.is_none_or(|last| !is_same_slot(last, now, KEYFRAME_INTERVAL))
 }

@@ -2,12 +2,11 @@
 
 use std::io::{self, Write};
 
-use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use crate::{
-    commands::{counted, printable},
-    discovery::{Node, Resolved, unlinked},
+    commands::{printable, site_totals, table},
+    discovery::{Node, Resolved},
     repository::ListedVirtualProxy,
     target::CertificateFiles,
 };
@@ -26,26 +25,9 @@ pub struct Found {
 }
 
 impl Found {
-    pub fn new(
-        repository: String,
-        nodes: Vec<Node>,
-        all: Vec<ListedVirtualProxy>,
-        resolved: Resolved,
-        certificates: CertificateFiles,
-    ) -> Self {
-        let unlinked = unlinked(&nodes, all);
-        Self { repository, nodes, unlinked, resolved, certificates }
-    }
-
     /// `34 virtual proxies on 3 nodes`.
     pub fn totals(&self) -> String {
-        let virtual_proxies: usize =
-            self.nodes.iter().map(|node| node.listed.virtual_proxies.len()).sum();
-        format!(
-            "{} on {}",
-            counted(virtual_proxies, "virtual proxy", "virtual proxies"),
-            counted(self.nodes.len(), "node", "nodes")
-        )
+        site_totals(&self.nodes)
     }
 
     /// What keeps a node from being polled from this machine.
@@ -60,11 +42,8 @@ impl Found {
     }
 
     pub fn write_table(&self, out: &mut impl Write) -> io::Result<()> {
-        let mut table = Table::new();
-        table
-            .load_style(presets::NOTHING)
-            .set_content_arrangement(ContentArrangement::Dynamic)
-            .set_header(["NODE", "HOST", "PORT", "VIRTUAL PROXY", "DESCRIPTION"]);
+        let mut table = table::plain();
+        table.set_header(["NODE", "HOST", "PORT", "VIRTUAL PROXY", "DESCRIPTION"]);
         for node in &self.nodes {
             let port = node.listed.rest_port.to_string();
             for virtual_proxy in &node.listed.virtual_proxies {
@@ -78,9 +57,7 @@ impl Found {
                 table.add_row(cells.map(printable));
             }
         }
-        for line in table.lines() {
-            writeln!(out, "{}", line.trim_end())?;
-        }
+        out.write_all(table::text_of(&table).as_bytes())?;
         writeln!(out, "\n{}", self.totals())?;
         self.write_notes(out)
     }

@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets};
+use comfy_table::{Cell, CellAlignment, Color, Table};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
 use super::{
-    super::{counted, printable},
+    super::{
+        counted, printable,
+        table::{plain, text_of},
+    },
     look::{ConnectedSession, Look, State},
 };
 use crate::{
@@ -231,8 +234,7 @@ impl Show {
     }
 
     fn empty_table(&self) -> Table {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+        let mut table = plain();
         if let Some(width) = self.width {
             table.set_width(width);
         }
@@ -413,8 +415,4 @@ fn excluded(look: &Look) -> String {
         0 => String::new(),
         count => format!(" (and {count} of excluded users)"),
     }
-}
-
-fn text_of(table: &Table) -> String {
-    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
