@@ -86,9 +86,9 @@ impl Known {
             .extract_if(|id, _| gone(id))
             .map(|(session_id, session)| Ended { session_id, session })
             .collect();
+        let key = |ended: &Ended| ended.session.seen.first_seen;
         ended.sort_unstable_by(|a, b| {
-            let key = |ended: &Ended| (ended.session.seen.first_seen, ended.session_id.clone());
-            key(a).cmp(&key(b))
+            key(a).cmp(&key(b)).then_with(|| a.session_id.cmp(&b.session_id))
         });
         ended
     }

@@ -244,7 +244,10 @@ fn influxdb_and_prometheus_get_flat_records() {
     );
     let expires = of_kind(&events, "session_summary")[0];
     assert!(summary.contains(&milliseconds(expires, "server_certificate_expires")), "{summary}");
-    assert!(line("qlik_sessions_site,incomplete=true,site=west ").contains("session_count=3i"), "{lines:#?}");
+    assert!(
+        line("qlik_sessions_site,incomplete=true,site=west ").contains("session_count=3i"),
+        "{lines:#?}"
+    );
 
     assert!(
         scraped.contains(
