@@ -255,6 +255,54 @@ pub struct CertificateFiles {
     pub ca: Option<PathBuf>,
     /// For an encrypted key or PKCS#12 file.
     pub passphrase: Option<Secret>,
+    /// Where the paths were given.
+    pub given: GivenIn,
+}
+
+/// Where the paths of certificate files were given: messages name the place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GivenIn {
+    /// Under `cert` in the configuration.
+    Configuration,
+    /// As arguments.
+    Arguments,
+}
+
+impl GivenIn {
+    /// What names the client certificate.
+    pub fn client_cert(self) -> &'static str {
+        self.either("clientCert", "--cert")
+    }
+
+    /// What names its key.
+    pub fn client_key(self) -> &'static str {
+        self.either("clientCertKey", "--key")
+    }
+
+    /// What names the CA.
+    pub fn ca(self) -> &'static str {
+        self.either("clientCertCA", "--ca")
+    }
+
+    /// What names the passphrase, for a sentence.
+    pub fn passphrase(self) -> &'static str {
+        self.either("`cert.clientCertPassphrase`", "the file behind `--passphrase-file`")
+    }
+
+    /// The full name of one of them, for a sentence.
+    pub fn place(self, name: &str) -> String {
+        match self {
+            Self::Configuration => format!("`cert.{name}`"),
+            Self::Arguments => format!("`{name}`"),
+        }
+    }
+
+    fn either(self, key: &'static str, argument: &'static str) -> &'static str {
+        match self {
+            Self::Configuration => key,
+            Self::Arguments => argument,
+        }
+    }
 }
 
 /// How to talk TLS with one server.

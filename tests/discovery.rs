@@ -166,6 +166,38 @@ fn arguments_that_cannot_be_used_are_refused() {
     assert_eq!(run.code, Some(78), "{}", run.stderr);
 }
 
+#[test]
+fn a_file_that_cannot_be_used_is_named_by_its_argument() {
+    let fixture = Fixture::new(NODES, "");
+    let folder = fixture.folder.path();
+    std::fs::write(folder.join("empty.pem"), "").expect("written");
+    let right = [("--cert", "client.pem"), ("--key", "client_key.pem"), ("--ca", "root.pem")];
+    for (argument, file, message) in [
+        ("--cert", "no.pem", "no.pem: --cert cannot be read"),
+        ("--key", "no.pem", "no.pem: --key cannot be read"),
+        ("--ca", "no.pem", "no.pem: --ca cannot be read"),
+        ("--cert", "no.pfx", "is the path in `--cert` right? Relative paths start at the working"),
+        ("--key", "empty.pem", "--key is empty"),
+        ("--cert", "client_key.pem", "--cert holds a private key and no certificate"),
+        ("--key", "client.pem", "--key holds no private key"),
+    ] {
+        let mut command = program();
+        command.current_dir(folder).args(["discover", "--host", "localhost:1"]);
+        for (name, usual) in right {
+            command.args([name, if name == argument { file } else { usual }]);
+        }
+        let run = Finished::of(command);
+        assert_eq!(run.code, Some(78), "{}", run.stderr);
+        assert!(run.stderr.contains(message), "{message:?} is not in {}", run.stderr);
+        assert!(!run.stderr.contains("clientCert"), "{}", run.stderr);
+    }
+    let mut command = program();
+    command.current_dir(folder).args(["discover", "--host", "localhost:1"]);
+    command.args(["--cert", "client.pem", "--ca", "root.pem"]);
+    let run = Finished::of(command);
+    assert!(run.stderr.contains("set `--key` to client_key.pem"), "{}", run.stderr);
+}
+
 /// A site whose configuration names no server; lines for `discovery` with six blanks.
 fn discovered(discovery: &str, session_source: &str) -> Fixture {
     let fixture = Fixture::new(NODES, "");

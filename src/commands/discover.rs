@@ -18,7 +18,7 @@ use crate::{
     proxy::{ClientSettings, Credentials, Endpoint, tls::FileProblem},
     repository::RepositoryClient,
     target::{
-        Addresses, CertificateFiles, PASSPHRASE_VARIABLE, ProxyAddress, REPOSITORY_PORT,
+        Addresses, CertificateFiles, GivenIn, PASSPHRASE_VARIABLE, ProxyAddress, REPOSITORY_PORT,
         RepositoryUser, Secret, TlsSettings,
     },
 };
@@ -69,6 +69,7 @@ impl Inquiry {
             client_key: args.key.clone(),
             ca: Some(args.ca.clone()),
             passphrase: passphrase(args)?,
+            given: GivenIn::Arguments,
         };
         let tls = TlsSettings { files, server_name: None, verify: true };
         Ok(Self { host, user: args.user.clone().unwrap_or_default(), addresses, tls })

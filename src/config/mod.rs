@@ -31,8 +31,8 @@ pub use text::{Decoded, decode};
 use crate::{
     files,
     target::{
-        CertificateFiles, DEFAULT_PROXY_PORT, PASSPHRASE_VARIABLE, ProxyAddress, Secret, Server,
-        Target, TargetKeys, TlsSettings, VirtualProxy, host_without_port,
+        CertificateFiles, DEFAULT_PROXY_PORT, GivenIn, PASSPHRASE_VARIABLE, ProxyAddress, Secret,
+        Server, Target, TargetKeys, TlsSettings, VirtualProxy, host_without_port,
     },
     user::folded,
 };
@@ -635,7 +635,8 @@ impl Reader<'_> {
         let passphrase = environment_variable(PASSPHRASE_VARIABLE)
             .or_else(|| cert.key("clientCertPassphrase").secret())
             .map(Secret::new);
-        Some(CertificateFiles { client_cert: client_cert?, client_key, ca, passphrase })
+        let given = GivenIn::Configuration;
+        Some(CertificateFiles { client_cert: client_cert?, client_key, ca, passphrase, given })
     }
 }
 

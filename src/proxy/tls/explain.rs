@@ -11,7 +11,7 @@ pub fn explain(error: &Error, endpoint: &Endpoint, observer: &CertificateObserve
     let shown = observer.certificate();
     match error {
         Error::InvalidCertificate(error) => certificate(error, endpoint, shown.as_deref()),
-        Error::AlertReceived(alert) => self::alert(*alert),
+        Error::AlertReceived(alert) => self::alert(*alert, endpoint),
         Error::PeerIncompatible(_) => no_common_suite(error),
         Error::InvalidMessage(_) => {
             Failure::new(Category::TlsError, format!("the port does not speak TLS: {error}")).hint(
@@ -35,18 +35,15 @@ fn certificate(
 ) -> Failure {
     let failure = |message: String| Failure::new(Category::CertificateError, message);
     let issuer = shown.map_or("an unknown CA", |shown| shown.issuer.as_str());
-    let ca = endpoint
-        .tls
-        .files
-        .ca
-        .as_ref()
-        .map_or_else(String::new, |path| format!(" ({})", path.display()));
+    let files = &endpoint.tls.files;
+    let ca_name = files.given.ca();
+    let ca = files.ca.as_ref().map_or_else(String::new, |path| format!(" ({})", path.display()));
     match error {
         CertificateError::UnknownIssuer | CertificateError::BadSignature => failure(format!(
-            "the server's certificate is signed by `{issuer}`, and that is not the CA in clientCertCA"
+            "the server's certificate is signed by `{issuer}`, and that is not the CA in {ca_name}"
         ))
         .hint(format!(
-            "clientCertCA{ca} is of another site or was renewed: export root.pem again from the QMC of the site that this server belongs to"
+            "{ca_name}{ca} is of another site or was renewed: export root.pem again from the QMC of the site that this server belongs to"
         )),
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             wrong_name(endpoint, shown)
@@ -107,7 +104,8 @@ fn how_to_verify(service: Service, name: &str) -> String {
 }
 
 /// What the server says in a TLS alert.
-fn alert(alert: AlertDescription) -> Failure {
+fn alert(alert: AlertDescription, endpoint: &Endpoint) -> Failure {
+    let given = endpoint.tls.files.given;
     match alert {
         AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity | AlertDescription::ProtocolVersion => {
             no_common_suite(&Error::AlertReceived(alert))
@@ -122,7 +120,11 @@ fn alert(alert: AlertDescription) -> Failure {
         | AlertDescription::CertificateRequired
         | AlertDescription::DecryptError => {
             Failure::new(Category::AuthError, format!("the server does not accept our client certificate: TLS alert {alert:?}"))
-                .hint("were clientCert and clientCertKey exported from this site's QMC, and is the certificate still valid? `qlik-sessions check` shows its dates")
+                .hint(format!(
+                    "were {} and {} exported from this site's QMC, and is the certificate still valid? `qlik-sessions check` shows its dates",
+                    given.client_cert(),
+                    given.client_key()
+                ))
         }
         alert => Failure::new(Category::TlsError, format!("the server ended the TLS handshake: alert {alert:?}"))
             .hint("see the Schannel events in the server's Windows event log"),

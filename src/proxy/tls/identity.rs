@@ -21,7 +21,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::{CertificateFacts, encrypted};
 use crate::{
     files,
-    target::{CertificateFiles, PASSPHRASE_VARIABLE},
+    target::{CertificateFiles, GivenIn, PASSPHRASE_VARIABLE},
 };
 
 /// Largest certificate or key file, in bytes.
@@ -62,14 +62,14 @@ impl Identity {
     /// needs another passphrase; or key and certificate do not belong together.
     pub fn load(files: &CertificateFiles) -> Result<Self, Vec<FileProblem>> {
         let path = &files.client_cert;
-        let (chain, key) = match read(path, "clientCert") {
+        let (chain, key) = match read(path, files.given, files.given.client_cert()) {
             Ok(bytes) if is_pkcs12(&bytes) => {
                 pkcs12(path, &bytes, files).map_err(|problem| vec![problem])?
             }
             // It may be the PKCS#12 file that needs no other.
             Err(problem) if files.client_key.is_none() => return Err(vec![problem]),
             bytes => {
-                let chain = bytes.and_then(|bytes| certificate_chain(path, bytes));
+                let chain = bytes.and_then(|bytes| certificate_chain(files, bytes));
                 match (chain, private_key(files)) {
                     (Ok(chain), Ok(key)) => (chain, key),
                     (chain, key) => return Err(chain.err().into_iter().chain(key.err()).collect()),
@@ -90,7 +90,8 @@ impl Identity {
             FileProblem::new(key_path, format!("the private key cannot be used: {error}"), EXPORT)
         })?;
         let certificate = CertificateFacts::from_der(&chain[0]).ok_or_else(|| {
-            FileProblem::new(path, "clientCert holds no valid certificate", EXPORT)
+            let name = files.given.client_cert();
+            FileProblem::new(path, format!("{name} holds no valid certificate"), EXPORT)
         })?;
         belong_together(files, &chain[0], key.as_ref())?;
         Ok(Self { chain, key, certificate })
@@ -115,10 +116,11 @@ impl Roots {
     /// # Errors
     /// Where the file cannot be read, or holds no certificate.
     pub fn load(files: &CertificateFiles) -> Result<Self, FileProblem> {
-        let path = files.ca.as_deref().unwrap_or(Path::new("clientCertCA"));
-        let bytes = read(path, "clientCertCA")?;
+        let name = files.given.ca();
+        let path = files.ca.as_deref().unwrap_or(Path::new(name));
+        let bytes = read(path, files.given, name)?;
         let certificates = if looks_like_pem(&bytes) {
-            certificates(path, &bytes, "clientCertCA")?
+            certificates(path, &bytes, name)?
         } else {
             vec![CertificateDer::from(bytes)]
         };
@@ -129,7 +131,7 @@ impl Roots {
             store.add(certificate).map_err(|error| {
                 FileProblem::new(
                     path,
-                    format!("clientCertCA holds no valid certificate: {error}"),
+                    format!("{name} holds no valid certificate: {error}"),
                     EXPORT,
                 )
             })?;
@@ -176,18 +178,22 @@ fn everyone_may_read(_path: &Path) -> bool {
     false
 }
 
-fn read(path: &Path, key: &str) -> Result<Vec<u8>, FileProblem> {
+/// Reads a file; `name` is what names it where it was given.
+fn read(path: &Path, given: GivenIn, name: &str) -> Result<Vec<u8>, FileProblem> {
     let bytes = files::read(path, MAX_FILE_BYTES).map_err(|error| {
+        let start = match given {
+            GivenIn::Configuration => "the configuration file's folder",
+            GivenIn::Arguments => "the working directory",
+        };
+        let place = given.place(name);
         FileProblem::new(
             path,
-            format!("{key} cannot be read: {error}"),
-            format!(
-                "is the path in `cert.{key}` right? Relative paths start at the configuration file's folder"
-            ),
+            format!("{name} cannot be read: {error}"),
+            format!("is the path in {place} right? Relative paths start at {start}"),
         )
     })?;
     if bytes.is_empty() {
-        return Err(FileProblem::new(path, format!("{key} is empty"), EXPORT));
+        return Err(FileProblem::new(path, format!("{name} is empty"), EXPORT));
     }
     Ok(bytes)
 }
@@ -202,29 +208,31 @@ fn is_pkcs12(bytes: &[u8]) -> bool {
 }
 
 fn certificate_chain(
-    path: &Path,
+    files: &CertificateFiles,
     bytes: Vec<u8>,
 ) -> Result<Vec<CertificateDer<'static>>, FileProblem> {
+    let (path, name) = (&files.client_cert, files.given.client_cert());
     if looks_like_pem(&bytes) {
-        certificates(path, &bytes, "clientCert")
+        certificates(path, &bytes, name)
     } else if X509Certificate::from_der(&bytes).is_ok() {
         Ok(vec![CertificateDer::from(bytes)])
     } else {
-        Err(FileProblem::new(path, "clientCert is neither PEM, DER nor PKCS#12 (pfx)", EXPORT))
+        let message = format!("{name} is neither PEM, DER nor PKCS#12 (pfx)");
+        Err(FileProblem::new(path, message, EXPORT))
     }
 }
 
-fn blocks(path: &Path, bytes: &[u8], key: &str) -> Result<Vec<Pem>, FileProblem> {
+fn blocks(path: &Path, bytes: &[u8], name: &str) -> Result<Vec<Pem>, FileProblem> {
     pem::parse_many(bytes)
-        .map_err(|error| FileProblem::new(path, format!("{key} is damaged PEM: {error}"), EXPORT))
+        .map_err(|error| FileProblem::new(path, format!("{name} is damaged PEM: {error}"), EXPORT))
 }
 
 fn certificates(
     path: &Path,
     bytes: &[u8],
-    key: &str,
+    name: &str,
 ) -> Result<Vec<CertificateDer<'static>>, FileProblem> {
-    let blocks = blocks(path, bytes, key)?;
+    let blocks = blocks(path, bytes, name)?;
     let certificates: Vec<_> = blocks
         .iter()
         .filter(|block| {
@@ -234,50 +242,53 @@ fn certificates(
         .collect();
     if certificates.is_empty() {
         let message = if blocks.iter().any(|block| block.tag().ends_with("PRIVATE KEY")) {
-            format!("{key} holds a private key and no certificate")
+            format!("{name} holds a private key and no certificate")
         } else {
-            format!("{key} holds no certificate")
+            format!("{name} holds no certificate")
         };
         return Err(FileProblem::new(
             path,
             message,
-            "are the paths in `cert` swapped? client.pem holds the certificate, client_key.pem the key, root.pem the CA",
+            "are the paths swapped? client.pem holds the certificate, client_key.pem the key, root.pem the CA",
         ));
     }
     Ok(certificates)
 }
 
 fn private_key(files: &CertificateFiles) -> Result<PrivateKeyDer<'static>, FileProblem> {
+    let (given, name) = (files.given, files.given.client_key());
     let Some(path) = &files.client_key else {
+        let cert = given.client_cert();
         return Err(FileProblem::new(
             &files.client_cert,
-            "clientCertKey is missing, and clientCert is no PKCS#12 file that holds the key too",
-            "set `cert.clientCertKey` to client_key.pem",
+            format!("{name} is missing, and {cert} is no PKCS#12 file that holds the key too"),
+            format!("set {} to client_key.pem", given.place(name)),
         ));
     };
-    let bytes = read(path, "clientCertKey")?;
+    let bytes = read(path, given, name)?;
     if !looks_like_pem(&bytes) {
-        return PrivateKeyDer::try_from(bytes)
-            .map_err(|_| FileProblem::new(path, "clientCertKey is neither PEM nor DER", EXPORT));
+        let message = format!("{name} is neither PEM nor DER");
+        return PrivateKeyDer::try_from(bytes).map_err(|_| FileProblem::new(path, message, EXPORT));
     }
-    let blocks = blocks(path, &bytes, "clientCertKey")?;
+    let blocks = blocks(path, &bytes, name)?;
     let Some(block) = blocks.iter().find(|block| block.tag().ends_with("PRIVATE KEY")) else {
         return Err(FileProblem::new(
             path,
-            "clientCertKey holds no private key",
-            "are the paths in `cert` swapped? client_key.pem holds the key",
+            format!("{name} holds no private key"),
+            "are the paths swapped? client_key.pem holds the key",
         ));
     };
     let passphrase = files.passphrase.as_ref().map(|passphrase| passphrase.expose());
-    encrypted::private_key(block, passphrase).map_err(|trouble| key_problem(path, &trouble))
+    encrypted::private_key(block, passphrase).map_err(|trouble| key_problem(path, given, &trouble))
 }
 
-fn key_problem(path: &Path, trouble: &encrypted::Trouble) -> FileProblem {
+fn key_problem(path: &Path, given: GivenIn, trouble: &encrypted::Trouble) -> FileProblem {
     use encrypted::Trouble;
     let hint = match trouble {
         Trouble::PassphraseMissing | Trouble::WrongPassphrase => {
             format!(
-                "set the environment variable {PASSPHRASE_VARIABLE}, or `cert.clientCertPassphrase`, to the password given at the export"
+                "set the environment variable {PASSPHRASE_VARIABLE}, or {}, to the password given at the export",
+                given.passphrase()
             )
         }
         Trouble::Unsupported(_) => {
@@ -305,7 +316,7 @@ fn pkcs12(path: &Path, bytes: &[u8], files: &CertificateFiles) -> Result<ChainAn
                     let missing = files.passphrase.is_none();
                     let trouble =
                         if missing { Trouble::PassphraseMissing } else { Trouble::WrongPassphrase };
-                    key_problem(path, &trouble)
+                    key_problem(path, files.given, &trouble)
                 }
                 error => FileProblem::new(
                     path,

@@ -77,10 +77,14 @@ pub fn client_config(
         (false, _) => None,
         (true, Some(roots)) => Some(Arc::clone(&roots.store)),
         (true, None) => {
+            let (given, name) = (settings.files.given, settings.files.given.ca());
             return Err(FileProblem::new(
                 &settings.files.client_cert,
-                "clientCertCA is missing",
-                "set `cert.clientCertCA` to root.pem, exported from the QMC with the client certificate",
+                format!("{name} is missing"),
+                format!(
+                    "set {} to root.pem, exported from the QMC with the client certificate",
+                    given.place(name)
+                ),
             ));
         }
     };
