@@ -540,6 +540,10 @@ fn packed_files_and_stdin_are_read() {
     let zstd = [start, end].map(|text| zstd::encode_all(text.as_bytes(), 3).expect("packed"));
     assert_eq!(report(&[&files.write("a.gz", &zipped)], &[]), plain);
     assert_eq!(report(&[&files.write("a.zst", zstd.concat())], &[]), plain);
+    // Windows PowerShell 5.1 writes UTF-16 behind `>`.
+    let utf16: Vec<u8> =
+        "\u{feff}".encode_utf16().chain(events.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    assert_eq!(report(&[&files.write("utf16", utf16)], &[]), plain);
     for stdin in [events.as_bytes(), &zipped] {
         let mut command = program();
         command.args(["report", "-", "--output=json", "--timezone=Europe/Stockholm"]);
@@ -828,6 +832,99 @@ fn after_a_restart_only_the_keyframe_counts() {
     for (user, minutes) in expected {
         assert!((hours[user] - f64::from(minutes) / 60.0).abs() < 1e-9, "{user}: {hours:?}");
     }
+}
+
+/// One event of the only target, `a /`, at a poll of `INTERVAL`.
+fn simple_event(kind: &str, poll: i64, own: &str, keys: Value) -> Value {
+    let mut event = json!({"timestamp": text(poll * INTERVAL), "event": kind,
+        "event_id": event_id((kind, poll, own)), "server_name": "a", "virtual_proxy": "/"});
+    event.as_object_mut().expect("an object").extend(keys.as_object().expect("one").clone());
+    event
+}
+
+#[test]
+fn sessions_without_an_id_are_counted_and_lines_of_any_kind_are_repeated() {
+    let user =
+        |user: &str| json!({"user_directory": "D", "user_id": user, "user": format!("D\\{user}")});
+    let summary = |poll, count: u64| {
+        simple_event(
+            "session_summary",
+            poll,
+            "",
+            json!({"session_count": count, "user_count": count}),
+        )
+    };
+    let events = [
+        summary(0, 2),
+        simple_event("session", 0, "x", user("x")),
+        simple_event("session", 0, "y", user("y")),
+        summary(1, 1),
+        simple_event("sessions", 1, "", json!({"part": 1, "parts": 1, "sessions": [user("x")]})),
+        simple_event("target_added", 0, "", json!({"reason": "listed"})),
+        simple_event("of_a_later_version", 0, "", json!({})),
+    ];
+    let report = report_of(&[&events[..], &events[..]].concat(), &["--at", &text(0)]);
+    assert_eq!((&report["lines"]["events"], &report["lines"]["repeated"]), (&json!(7), &json!(7)));
+    assert_eq!(report["days"][0]["distinct_users"], 2);
+    assert_eq!(report["at"]["sessions"].as_array().map(Vec::len), Some(2));
+    assert_eq!(report["at"]["sessions"][0].get("session_id"), None);
+    assert_eq!(report["users"][0]["hours"], INTERVAL as f64 / HOUR as f64);
+    assert_eq!(report["sessions"]["ended"], 0, "nobody knows when they ended");
+}
+
+#[test]
+fn a_target_that_is_removed_has_no_sessions_any_more() {
+    let summary = |poll, count: u64| {
+        let keys = json!({"session_count": count, "user_count": count, "keyframe": poll == 0});
+        simple_event("session_summary", poll, "", keys)
+    };
+    let session = json!({"session_id": "s", "user_directory": "D", "user_id": "x", "user": "D\\x",
+        "first_seen": text(0), "first_seen_at_baseline": true});
+    let mut events = vec![summary(0, 1), simple_event("session", 0, "s", session), summary(1, 1)];
+    events.push(simple_event("target_removed", 2, "", json!({"reason": "not_listed"})));
+    // The session that is there when the target comes back is another one.
+    events.push(simple_event("target_added", 9, "", json!({"reason": "listed"})));
+    events.push(summary(9, 1));
+    let report = report_of(&events, &["--timezone", "UTC", "--at", &text(9 * INTERVAL)]);
+    assert_eq!(ids_of(&report["at"]), BTreeSet::new());
+    assert_eq!(report["at"]["session_count"], 1);
+    assert_eq!(report["users"][0]["hours"], INTERVAL as f64 / HOUR as f64);
+    let longest = &report["sessions"]["longest"][0];
+    assert_eq!((&longest["begin_seen"], &longest["end_seen"]), (&json!(false), &json!(false)));
+}
+
+/// Two pollers of the same target at other times: each has its own ids.
+#[test]
+fn two_pollers_of_one_target_see_one_session() {
+    let mut events = Vec::new();
+    for poller in 0..2 {
+        let time = |poll: i64| text(poll * INTERVAL + poller * 15_000);
+        let mut add = |kind: &str, poll: i64, keys: Value| {
+            let mut event = simple_event(kind, poll, &format!("{poller}"), keys);
+            event["timestamp"] = json!(time(poll));
+            events.push(event);
+        };
+        let session = |last: Option<i64>| {
+            let mut keys = json!({"session_id": "s", "user_directory": "D", "user_id": "x",
+                "user": "D\\x", "first_seen": time(1)});
+            if let Some(last) = last {
+                keys["last_seen"] = json!(time(last));
+                keys["duration_seconds"] = json!(2 * INTERVAL / 1000);
+            }
+            keys
+        };
+        for poll in 0..6 {
+            let count = i64::from((1..=3).contains(&poll));
+            add("session_summary", poll, json!({"session_count": count, "user_count": count}));
+        }
+        add("session_started", 1, session(None));
+        add("session_ended", 4, session(Some(3)));
+    }
+    let report = report_of(&events, &["--timezone", "UTC"]);
+    assert_eq!(report["days"][0]["peak_sessions"], 1);
+    let sessions = &report["sessions"];
+    assert_eq!((&sessions["count"], &sessions["ended"]), (&json!(1), &json!(1)));
+    assert_eq!(report["users"][0]["hours"], (2 * INTERVAL + 15_000) as f64 / HOUR as f64);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use encoding_rs_io::DecodeReaderBytes;
 use flate2::bufread::MultiGzDecoder;
 
 /// How much is read at once.
@@ -57,19 +58,23 @@ impl std::fmt::Display for Source {
     }
 }
 
-/// Unpacks what is packed. The first bytes decide, not the name: stdin has
+/// Unpacks what is packed, and makes UTF-8 of UTF-16. The first bytes decide, not the name: stdin has
 /// none, and agents rotate files under any.
 fn unpacked(mut packed: impl BufRead + 'static) -> io::Result<Box<dyn BufRead>> {
     let mut first = Vec::new();
     packed.by_ref().take(4).read_to_end(&mut first)?;
     let is_gzip = first.starts_with(&[0x1f, 0x8b]);
     let is_zstd = first == [0x28, 0xb5, 0x2f, 0xfd];
+    let is_utf16 = first.starts_with(&[0xff, 0xfe]) || first.starts_with(&[0xfe, 0xff]);
     let whole = Cursor::new(first).chain(packed);
     Ok(if is_gzip {
         Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(whole)))
     } else if is_zstd {
         let decoder = zstd::stream::read::Decoder::with_buffer(whole)?;
         Box::new(BufReader::with_capacity(BUFFER_BYTES, decoder))
+    } else if is_utf16 {
+        // As the `>` of Windows PowerShell 5.1 writes it.
+        Box::new(BufReader::with_capacity(BUFFER_BYTES, DecodeReaderBytes::new(whole)))
     } else {
         Box::new(whole)
     })

@@ -64,9 +64,9 @@ impl Kind {
 /// What an event says of one session; also an item of `sessions`.
 #[derive(Debug, Deserialize)]
 pub struct SessionRecord<'a> {
-    /// Empty for a session without one.
+    /// None for a session without one.
     #[serde(borrow)]
-    pub session_id: Text<'a>,
+    pub session_id: Option<Text<'a>>,
     /// The user directory.
     #[serde(borrow)]
     pub user_directory: Option<Text<'a>>,
@@ -170,13 +170,13 @@ impl<'a> Record<'a> {
         let has_target = self.server_name.is_some() && self.virtual_proxy.is_some();
         match self.kind() {
             Kind::SessionSummary => has_target && self.session_count.is_some(),
-            Kind::Session | Kind::SessionStarted => has_target && self.session_id.is_some(),
+            Kind::SessionStarted => has_target && self.session_id.is_some(),
             Kind::SessionEnded => {
                 has_target && self.session_id.is_some() && self.last_seen().is_some()
             }
             Kind::Sessions => has_target && self.sessions.is_some(),
             Kind::PollError => has_target && self.category.is_some(),
-            Kind::TargetRemoved => has_target,
+            Kind::Session | Kind::TargetRemoved => has_target,
             Kind::DiscoveryError => self.category.is_some(),
             Kind::SiteSummary | Kind::Other => true,
         }
@@ -206,15 +206,15 @@ impl<'a> Record<'a> {
     }
 
     /// Takes the session out of an event about one.
-    pub fn take_session(&mut self) -> Option<SessionRecord<'a>> {
-        Some(SessionRecord {
-            session_id: self.session_id.take()?,
+    pub fn take_session(&mut self) -> SessionRecord<'a> {
+        SessionRecord {
+            session_id: self.session_id.take(),
             user_directory: self.user_directory.take(),
             user_id: self.user_id.take(),
             user: self.user.take(),
             first_seen: self.first_seen.take(),
             first_seen_at_baseline: self.first_seen_at_baseline,
-        })
+        }
     }
 }
 

@@ -134,7 +134,7 @@ impl AtMoment<'_> {
             user_directory: session.user_directory.as_deref().map(str::to_owned),
             server_name: target.server_name.clone(),
             virtual_proxy: target.virtual_proxy.clone(),
-            session_id: with_names.then(|| session.session_id.to_string()),
+            session_id: session.shown_id().filter(|_| with_names),
             first_seen: begin.map(|begin| At(begin.time)),
             first_seen_at_baseline: begin.filter(|begin| begin.is_bound).map(|_| true),
         }

@@ -4,7 +4,7 @@ use super::{
     count::Question,
     report::{At, LongSession, SessionTotals},
     store::{End, SessionFacts, Store, Time},
-    timeline::Timeline,
+    timeline::{Answer, Timeline},
     visits::Visits,
 };
 
@@ -90,10 +90,22 @@ fn stays(
             // Without starts and ends among the events, the next poll shows it.
             end_seen: !store.has_lifecycle
                 && !session.session_id.is_empty()
-                && last + 1 < answers.len(),
+                && is_missed_next(store, session, end, answers.get(last + 1)),
         });
     }
     stays
+}
+
+/// The answer after the last one that has a session shows its end, unless the target
+/// was not polled in between.
+fn is_missed_next(
+    store: &Store,
+    session: &SessionFacts,
+    last_seen: Time,
+    next: Option<&Answer>,
+) -> bool {
+    let removed = &store.targets[session.target].removed;
+    next.is_some_and(|next| !removed.iter().any(|time| (last_seen..=next.time).contains(time)))
 }
 
 /// Two pollers of the same target each see the end of a session; that is one.
@@ -147,7 +159,7 @@ fn shown(store: &Store, question: &Question, stay: Stay, number: usize) -> LongS
     LongSession {
         server_name: target.server_name.clone(),
         virtual_proxy: target.virtual_proxy.clone(),
-        session_id: with_names.then(|| session.session_id.to_string()),
+        session_id: session.shown_id().filter(|_| with_names),
         user: user.map(|user| store.users.name(user).to_owned()),
         first_seen: At(stay.first_seen),
         last_seen: At(stay.last_seen),

@@ -204,8 +204,6 @@ impl Store {
         }
         let is_new = match record.kind() {
             Kind::Session => self.add_session(record, time),
-            // Not kept: nothing is counted of them, and there may be many.
-            Kind::Other => true,
             _ => self.seen.insert(record.id()) && self.add_rare(record, time),
         };
         if is_new {
@@ -227,7 +225,7 @@ impl Store {
 
     fn add_session(&mut self, mut record: Record<'_>, time: Time) -> bool {
         let Some(target) = self.target_of(&record) else { return true };
-        let Some(session) = record.take_session() else { return true };
+        let session = record.take_session();
         self.list(target, &session, time)
     }
 
@@ -236,6 +234,7 @@ impl Store {
         match record.kind() {
             Kind::SiteSummary => self.add_site_summary(&record, time),
             Kind::PollError | Kind::DiscoveryError => self.add_failure(&record, time),
+            Kind::Other => {}
             kind => {
                 if let Some(target) = self.target_of(&record) {
                     match kind {
@@ -307,7 +306,7 @@ impl Store {
     fn add_change(&mut self, target: usize, record: &mut Record<'_>, time: Time) {
         let (kind, last_seen) = (record.kind(), record.last_seen());
         let duration_seconds = record.duration_seconds;
-        let Some(session) = record.take_session() else { return };
+        let session = record.take_session();
         self.has_lifecycle = true;
         let number = self.session(target, &session);
         let facts = &mut self.sessions[number];
@@ -343,7 +342,7 @@ impl Store {
     }
 
     fn session(&mut self, target: usize, session: &SessionRecord<'_>) -> usize {
-        let id = session.session_id.as_str();
+        let id = session.session_id.as_ref().map_or("", Text::as_str);
         // Sessions without an id are distinguished by their users, as in event ids.
         let user = if id.is_empty() { session.user() } else { None };
         let key = user.as_deref().map(|user| format!("\n{user}"));
@@ -409,6 +408,11 @@ impl TargetRecord {
 }
 
 impl SessionFacts {
+    /// Its id, if it has one.
+    pub fn shown_id(&self) -> Option<String> {
+        (!self.session_id.is_empty()).then(|| self.session_id.to_string())
+    }
+
     fn add_begin(&mut self, begin: Begin) {
         if let Some(known) = self.begins.iter_mut().find(|known| known.time == begin.time) {
             known.is_bound &= begin.is_bound;

@@ -206,7 +206,8 @@ impl Poller {
         for (time, holds) in self.times.iter().zip(holds) {
             let (answers, all) = answered.get(time).copied().unwrap_or((0, true));
             let expected = store.site_polls.get(time).map_or(0, |poll| poll.targets);
-            let is_complete = all && answers >= expected;
+            // Where the repository service lists nothing, nothing is known.
+            let is_complete = all && answers >= expected.max(1);
             moments[holds.start].polls += 1;
             moments[holds.start].polls_complete += u64::from(is_complete);
             // Where this poller was late, others' moments lack its targets.
