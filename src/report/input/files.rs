@@ -58,8 +58,8 @@ impl std::fmt::Display for Source {
     }
 }
 
-/// Unpacks what is packed, and makes UTF-8 of UTF-16. The first bytes decide, not the name: stdin has
-/// none, and agents rotate files under any.
+/// Unpacks what is packed, and makes UTF-8 of UTF-16. The first bytes decide, not
+/// the name: stdin has none, and agents rotate files under any.
 fn unpacked(mut packed: impl BufRead + 'static) -> io::Result<Box<dyn BufRead>> {
     let mut first = Vec::new();
     packed.by_ref().take(4).read_to_end(&mut first)?;

@@ -72,11 +72,11 @@ fn stays(
     let answers = &timeline.targets[session.target].answers;
     for (first, last) in visits.runs(session) {
         let (start, end) = (answers[first].time, answers[last].time);
-        let is_told = session
+        let is_known = session
             .ends
             .iter()
             .any(|e| start <= e.last_seen && e.first_seen.unwrap_or(e.last_seen) <= end);
-        if is_told || !visits.touches(session.target, (first, last)) {
+        if is_known || !visits.touches(session.target, (first, last)) {
             continue;
         }
         let begin = session.begins.iter().find(|begin| begin.time <= end);
