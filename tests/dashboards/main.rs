@@ -8,6 +8,7 @@ mod forms;
 #[cfg(unix)]
 mod grafana;
 #[cfg(unix)]
+#[path = "../support/http.rs"]
 mod http;
 #[path = "../support/programs.rs"]
 mod installed;
@@ -20,6 +21,9 @@ mod scenario;
 mod schema;
 #[cfg(unix)]
 mod servers;
+#[cfg(unix)]
+#[path = "../support/servers.rs"]
+mod started;
 #[cfg(unix)]
 #[path = "../support/mod.rs"]
 mod support;
@@ -36,6 +40,8 @@ use std::{
 
 use libtest_mimic::{Arguments, Trial};
 use serde_json::Value;
+#[cfg(unix)]
+use started::OpenSearch;
 
 /// More than this on one page, nobody looks at.
 const MOST_PANELS: usize = 12;
@@ -103,8 +109,7 @@ fn alerts() -> Trial {
     })
 }
 
-/// Each dashboard against the server that it is made for. OpenSearch is no
-/// program on the path: `OPENSEARCH_URL` says where one runs.
+/// Each dashboard against the server that it is made for.
 #[cfg(unix)]
 fn real_servers() -> Vec<Trial> {
     let mut trials = vec![
@@ -121,15 +126,27 @@ fn real_servers() -> Vec<Trial> {
         ),
         with_programs("influxdb_numbers_are_right", &["vector", "influxd"], numbers::influxdb),
     ];
-    let name = "opensearch_numbers_are_right";
-    trials.push(match env::var("OPENSEARCH_URL") {
-        Ok(url) => with_programs(name, &["vector"], move || numbers::opensearch(&url)),
-        Err(_) => {
-            let why = "OPENSEARCH_URL names no server".to_owned();
-            installed::trial(name, Some(why), || {})
-        }
-    });
+    trials.extend(opensearch());
     trials
+}
+
+/// OpenSearch as `tests/servers/fetch` provides it, or the running one that
+/// `OPENSEARCH_URL` names. Without Vector its programs make the documents.
+#[cfg(unix)]
+fn opensearch() -> Vec<Trial> {
+    let feeder = if installed::missing("vector").is_none() { "vector" } else { "run-transforms" };
+    if let Ok(url) = env::var("OPENSEARCH_URL") {
+        let run = move || numbers::opensearch(&url);
+        return vec![with_programs("opensearch_numbers_are_right", &[feeder], run)];
+    }
+    ["opensearch2", "opensearch3"]
+        .map(|program| {
+            let name = format!("{program}_numbers_are_right");
+            with_programs(&name, &[program, feeder], move || {
+                numbers::opensearch(&OpenSearch::start(program).url);
+            })
+        })
+        .into()
 }
 
 fn promtool(arguments: &[&str]) {

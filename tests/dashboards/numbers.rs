@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     folder,
     grafana::{self, DataSource, Elasticsearch, Influxdb, Loki, Prometheus, View},
+    http,
     queries,
     scenario::{BEGIN, DAY, HOUR, MINUTE, SECOND, Scenario},
     servers::Server,
@@ -165,7 +166,11 @@ pub fn opensearch(url: &str) {
     let scenario = Scenario::new();
     let server = Server::opensearch(&scenario, url);
     let source = Elasticsearch { url: server.url.clone() };
-    let known = truth::elasticsearch;
+    let version = http::get(url).expect("it says its version")["version"]["number"].clone();
+    let known = match version.as_str().is_some_and(|number| number.starts_with("2.")) {
+        true => truth::elasticsearch,
+        false => truth::opensearch_3,
+    };
     Check::new("opensearch-people", &source, &scenario, known).everything();
     let check = Check::new("elasticsearch-people", &source, &scenario, known);
     check.everything();

@@ -1,12 +1,20 @@
 //! Real servers, each with the events of the scenario, delivered by a real
 //! Vector with the shipped files.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+};
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    http,
+    http, installed,
     scenario::{BEGIN, END, SECOND, Scenario, TARGETS},
     support::{Backend, free_port, wait_until},
 };
@@ -150,9 +158,14 @@ sinks:
         let template = template.expect("the template is shipped");
         http::put(&format!("{url}/_index_template/logs-qlik.sessions"), &template)
             .expect("the template installs");
-        let namespace = format!("namespace: {namespace}");
-        let edits = [("http://localhost:9200", url), ("namespace: default", &namespace)];
-        let vector = feed(folder.path(), scenario, "elasticsearch", &edits, "");
+        let own_namespace = format!("namespace: {namespace}");
+        let edits = [("http://localhost:9200", url), ("namespace: default", &own_namespace)];
+        let running = if installed::missing("vector").is_none() {
+            vec![feed(folder.path(), scenario, "elasticsearch", &edits, "")]
+        } else {
+            send_documents(&stream, scenario, &namespace);
+            Vec::new()
+        };
         wait_until("every document", || {
             http::get(&format!("{stream}/_refresh")).ok()?;
             let query = http::parameters(&[("q", "NOT event.action:log")]);
@@ -160,7 +173,6 @@ sinks:
             (answer["count"].as_u64()? == scenario.events.len() as u64).then_some(())
         });
         let address = stream.replace("/logs", "/_data_stream/logs");
-        let running = vec![vector];
         Self { url: stream, _running: running, _stream: Some(Stream(address)), _folder: folder }
     }
 }
@@ -222,6 +234,38 @@ fn feed(
         vector.arg("-c").arg(folder.join("more.yaml"));
     }
     Backend::start(vector, &folder.join("vector.log"))
+}
+
+/// Sends what Vector's programs make of the events, in the way of its sink.
+fn send_documents(stream: &str, scenario: &Scenario, namespace: &str) {
+    let mut programs = Command::new("run-transforms")
+        .arg(shipped("outputs/elasticsearch.yaml"))
+        .arg("qlik_sessions_ecs")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it is there");
+    let mut stdin = programs.stdin.take().expect("it is a pipe");
+    let lines: String = scenario.events.iter().map(|event| format!("{event}\n")).collect();
+    let writer = thread::spawn(move || stdin.write_all(lines.as_bytes()));
+    let output = programs.wait_with_output().expect("it ends");
+    writer.join().expect("no panic").expect("it reads all events");
+    let documents = String::from_utf8(output.stdout).expect("UTF-8");
+    let documents: Vec<&str> = documents.lines().collect();
+    for some in documents.chunks(1_000) {
+        let lines: String = some.iter().map(|document| create(document, namespace)).collect();
+        let answer = http::post_lines(&format!("{stream}/_bulk"), &lines).expect("an answer");
+        assert_eq!(answer["errors"], false);
+    }
+}
+
+/// The two lines of a bulk request that store a document.
+fn create(document: &str, namespace: &str) -> String {
+    let mut document: Value = serde_json::from_str(document).expect("JSON");
+    let id = document.as_object_mut().expect("an object").remove("id");
+    document["data_stream"] =
+        json!({"type": "logs", "dataset": "qlik.sessions", "namespace": namespace});
+    format!("{}\n{document}\n", json!({"create": {"_id": id}}))
 }
 
 /// A Loki in one process with its default limits, that takes old lines.

@@ -14,7 +14,7 @@ use crate::{
     scenario::{Change, Poll, Scenario, Session, TARGETS, Target},
 };
 
-pub use elasticsearch::elasticsearch;
+pub use elasticsearch::{elasticsearch, opensearch_3};
 pub use influxdb::influxdb;
 pub use loki::loki;
 pub use prometheus::prometheus;
@@ -272,11 +272,16 @@ pub fn most(values: impl IntoIterator<Item = usize>) -> Option<f64> {
 }
 
 /// The middle one, or the mean of the two in the middle.
-pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
-    let mut values: Vec<f64> = values.into_iter().collect();
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let (low, high) = (values.len().checked_sub(1)? / 2, values.len() / 2);
     Some(f64::midpoint(values[low], values[high]))
+}
+
+/// The middle one, or the upper of the two in the middle.
+fn upper_median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
 }
 
 /// Distinct users.

@@ -23,11 +23,21 @@ mod collector;
 mod fluent_bit;
 #[cfg(unix)]
 mod groups;
+#[cfg(unix)]
+#[path = "../support/http.rs"]
+mod http;
+#[cfg(unix)]
+mod kafka;
+#[cfg(unix)]
+mod opensearch;
 mod openssl;
 #[cfg(unix)]
 mod pair;
 #[cfg(unix)]
 mod repository;
+#[cfg(unix)]
+#[path = "../support/servers.rs"]
+mod servers;
 #[cfg(unix)]
 mod terminal;
 #[cfg(unix)]
@@ -68,6 +78,8 @@ fn main() -> ExitCode {
         vector::TESTS,
         fluent_bit::TESTS,
         groups::TESTS,
+        kafka::TESTS,
+        opensearch::TESTS,
         collector::TESTS,
         pair::TESTS,
         terminal::TESTS,

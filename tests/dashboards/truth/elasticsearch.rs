@@ -1,8 +1,20 @@
-use super::{Expected, Truth, counted, event_of, mean, median, most};
+use super::{Expected, Truth, counted, event_of, mean, median, most, upper_median};
 use crate::scenario::{DAY, SESSION_LIMIT, Session, TARGETS, time};
+
+/// How a server takes the middle of values.
+type Median = fn(Vec<f64>) -> Option<f64>;
 
 /// What a panel of `elasticsearch-people` and `opensearch-people` must draw.
 pub fn elasticsearch(panel: &str, truth: &Truth<'_>) -> Option<Expected> {
+    expected(panel, truth, median)
+}
+
+/// The same from OpenSearch 3, whose percentiles are never between two values.
+pub fn opensearch_3(panel: &str, truth: &Truth<'_>) -> Option<Expected> {
+    expected(panel, truth, upper_median)
+}
+
+fn expected(panel: &str, truth: &Truth<'_>, median: Median) -> Option<Expected> {
     let (from, now, step) = (truth.view.from, truth.view.to, truth.view.step);
     Some(match panel {
         "The site at its last poll" => Expected::rows(
@@ -73,7 +85,7 @@ pub fn elasticsearch(panel: &str, truth: &Truth<'_>) -> Option<Expected> {
         }
         "Length of sessions" => Expected::lines(&[])
             .line("A", truth.buckets(step, |from, to| mean(truth.lengths(from, to))))
-            .line("B", truth.buckets(step, |from, to| median(truth.lengths(from, to)))),
+            .line("B", truth.buckets(step, |from, to| median(truth.lengths(from, to).collect()))),
         "Targets that fail" => {
             let last = truth.last_poll(now);
             let failed = last.into_iter().flat_map(|poll| truth.failures(poll.at - 1, poll.at));

@@ -60,7 +60,7 @@ pub fn loki(panel: &str, truth: &Truth<'_>) -> Option<Expected> {
         }
         "Length of sessions" => Expected::lines(&[])
             .line("A", truth.points(|at| mean(truth.lengths(at - DAY, at))))
-            .line("B", truth.points(|at| median(truth.lengths(at - DAY, at)))),
+            .line("B", truth.points(|at| median(truth.lengths(at - DAY, at).collect()))),
         "Starts and ends of one user" => Expected::rows(
             &["event", "session_id"],
             truth.changes_of_user().map(|change| vec![event_of(change), change.session.id.clone()]),

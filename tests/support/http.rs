@@ -1,5 +1,7 @@
 //! Plain HTTP requests with answers in JSON.
 
+#![allow(dead_code, reason = "each test file uses its own part of it")]
+
 use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
