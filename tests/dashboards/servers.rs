@@ -8,6 +8,7 @@ use std::{
     path::Path,
     process::{Command, Stdio},
     thread,
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -16,7 +17,7 @@ use tempfile::TempDir;
 use crate::{
     http, installed,
     scenario::{BEGIN, END, SECOND, Scenario, TARGETS},
-    support::{Backend, free_port, wait_until},
+    support::{Backend, free_port, wait_until, wait_up_to},
 };
 
 /// A server that is filled, and what runs for it.
@@ -166,7 +167,8 @@ sinks:
             send_documents(&stream, scenario, &namespace);
             Vec::new()
         };
-        wait_until("every document", || {
+        // Several servers start and index at once, also on a small machine.
+        wait_up_to(Duration::from_secs(180), "every document", || {
             http::get(&format!("{stream}/_refresh")).ok()?;
             let query = http::parameters(&[("q", "NOT event.action:log")]);
             let answer = http::get(&format!("{stream}/_count?{query}")).ok()?;

@@ -379,8 +379,12 @@ pub fn get(port: u16, path: &str) -> Option<String> {
     Some(String::from_utf8(answer).ok()?.split_once("\r\n\r\n")?.1.to_owned())
 }
 
-pub fn wait_until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let given_up = Instant::now() + Duration::from_secs(40);
+pub fn wait_until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    wait_up_to(Duration::from_secs(40), what, look)
+}
+
+pub fn wait_up_to<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let given_up = Instant::now() + limit;
     loop {
         if let Some(found) = look() {
             return found;

@@ -3,8 +3,9 @@
 #![allow(dead_code, reason = "each test file uses its own part of it")]
 
 use std::{
+    fs,
     net::TcpStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     thread,
     time::{Duration, Instant},
@@ -91,11 +92,11 @@ impl Kafka {
 }
 
 /// Java takes its time on a machine that has much to do.
-fn wait_for_start(log: &std::path::Path, is_up: impl Fn() -> bool) {
-    let given_up = Instant::now() + Duration::from_secs(180);
+fn wait_for_start(log: &Path, is_up: impl Fn() -> bool) {
+    let text = || fs::read_to_string(log).unwrap_or_default();
+    let limit = Instant::now() + Duration::from_secs(180);
     while !is_up() {
-        let text = || std::fs::read_to_string(log).unwrap_or_default();
-        assert!(Instant::now() < given_up, "the server does not start:\n{}", text());
+        assert!(Instant::now() < limit, "the server does not start:\n{}", text());
         thread::sleep(Duration::from_millis(200));
     }
 }
