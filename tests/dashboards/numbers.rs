@@ -9,8 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     folder,
     grafana::{self, DataSource, Elasticsearch, Influxdb, Loki, Prometheus, View},
-    http,
-    queries,
+    http, queries,
     scenario::{BEGIN, DAY, HOUR, MINUTE, SECOND, Scenario},
     servers::Server,
     truth::{self, Expected, Truth},
