@@ -165,11 +165,9 @@ pub fn opensearch(url: &str) {
     let scenario = Scenario::new();
     let server = Server::opensearch(&scenario, url);
     let source = Elasticsearch { url: server.url.clone() };
-    let version = http::get(url).expect("it says its version")["version"]["number"].clone();
-    let known = match version.as_str().is_some_and(|number| number.starts_with("2.")) {
-        true => truth::elasticsearch,
-        false => truth::opensearch_3,
-    };
+    let version = http::get(url).expect("it names its version")["version"]["number"].clone();
+    let is_2 = version.as_str().is_some_and(|number| number.starts_with("2."));
+    let known = if is_2 { truth::elasticsearch } else { truth::opensearch_3 };
     Check::new("opensearch-people", &source, &scenario, known).everything();
     let check = Check::new("elasticsearch-people", &source, &scenario, known);
     check.everything();

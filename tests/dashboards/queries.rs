@@ -215,27 +215,21 @@ fn changes_of_user(answer: &Value, truth: &Truth<'_>) -> Compared {
 fn lengths(answer: &Value, truth: &Truth<'_>) -> Compared {
     let now = truth.view.to;
     let rounded = |value: Option<f64>| value.map(f64::round);
-    let lengths: Vec<f64> = truth
-        .changes(now - DAY, now)
-        .filter_map(|change| change.ended_after)
-        .map(|seconds| seconds as f64)
-        .collect();
-    let (mean, median) = (truth::mean(lengths.clone()), truth::median(lengths.clone()));
+    let lengths: Vec<f64> = truth.lengths(now - DAY, now).collect();
     let found = &answer["aggregations"];
-    let found_mean = found["mean"]["value"].as_f64();
-    let found_median = found["median"]["values"]["50.0"].as_f64();
-    let found_median = if is_near_middle(found_median, lengths) { median } else { found_median };
-    let found = row!(rounded(found_mean), rounded(found_median));
-    ([found].into(), [row!(rounded(mean), rounded(median))].into())
+    let (mean, median) = (&found["mean"]["value"], &found["median"]["values"]["50.0"]);
+    let is_right = is_near_middle(median.as_f64(), lengths.clone());
+    let mean_and_median = row!(rounded(mean.as_f64()), is_right);
+    ([mean_and_median].into(), [row!(rounded(truth::mean(lengths)), true)].into())
 }
 
-/// Percentiles are estimates, and OpenSearch 3 makes them otherwise than 2. A right one
-/// is at most two values away from the middle.
-fn is_near_middle(found: Option<f64>, mut values: Vec<f64>) -> bool {
+/// Returns whether a median is at most two values away from the middle, or missing where
+/// there are no values: servers estimate percentiles, OpenSearch 3 in another way than 2.
+fn is_near_middle(median: Option<f64>, mut values: Vec<f64>) -> bool {
     values.sort_by(f64::total_cmp);
-    let last = values.len().saturating_sub(1);
+    let Some(last) = values.len().checked_sub(1) else { return median.is_none() };
     let (low, high) = ((last / 2).saturating_sub(2), (values.len() / 2 + 2).min(last));
-    found.is_some_and(|found| !values.is_empty() && (values[low]..=values[high]).contains(&found))
+    median.is_some_and(|median| (values[low]..=values[high]).contains(&median))
 }
 
 fn failures(answer: &Value, truth: &Truth<'_>) -> Compared {

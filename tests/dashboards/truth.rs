@@ -204,7 +204,7 @@ impl<'a> Truth<'a> {
     }
 
     /// How long the sessions were that ended then, in seconds.
-    fn lengths(&self, from: i64, to: i64) -> impl Iterator<Item = f64> {
+    pub fn lengths(&self, from: i64, to: i64) -> impl Iterator<Item = f64> {
         self.changes(from, to).filter_map(|change| change.ended_after).map(|s| s as f64)
     }
 
@@ -272,7 +272,7 @@ pub fn most(values: impl IntoIterator<Item = usize>) -> Option<f64> {
 }
 
 /// The middle one, or the mean of the two in the middle.
-pub fn median(mut values: Vec<f64>) -> Option<f64> {
+fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let (low, high) = (values.len().checked_sub(1)? / 2, values.len() / 2);
     Some(f64::midpoint(values[low], values[high]))
