@@ -331,8 +331,54 @@ pub struct Server {
     pub tags: BTreeMap<String, String>,
     /// Certificates, and what to accept from the server.
     pub tls: TlsSettings,
-    /// It does not stand in the configuration: the repository service listed it.
-    pub is_listed: bool,
+    /// Its place in `serversToMonitor.servers`; none where it does not stand there,
+    /// because the repository service listed it.
+    pub place: Option<usize>,
+}
+
+impl Server {
+    /// The names by which it is recognised.
+    pub fn names(&self) -> ServerNames<'_> {
+        let verified = self.tls.server_name.as_deref();
+        ServerNames { proxy: &self.proxy, engine: &self.host, verified }
+    }
+}
+
+/// A server of the configuration that is not to be polled: its `userSessions.enable`
+/// is not true.
+#[derive(Clone, Debug)]
+pub struct SwitchedOff {
+    /// `serverName`, else the host without its port.
+    pub name: String,
+    /// `servers[].host` without its port.
+    pub host: String,
+    /// Where its session API would be.
+    pub proxy: ProxyAddress,
+}
+
+impl SwitchedOff {
+    /// The names by which it is recognised.
+    pub fn names(&self) -> ServerNames<'_> {
+        ServerNames { proxy: &self.proxy, engine: &self.host, verified: None }
+    }
+}
+
+/// The names by which a server of the configuration is recognised.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerNames<'a> {
+    /// What is dialled.
+    pub proxy: &'a ProxyAddress,
+    /// The host of its engine.
+    pub engine: &'a str,
+    /// What its certificate is verified for, where that is not what is dialled.
+    pub verified: Option<&'a str>,
+}
+
+impl<'a> ServerNames<'a> {
+    /// All of them.
+    pub fn all(self) -> impl Iterator<Item = &'a str> {
+        [self.proxy.host.as_str(), self.engine].into_iter().chain(self.verified)
+    }
 }
 
 /// One virtual proxy on one server: what one request asks for.

@@ -83,6 +83,20 @@ fn a_node_that_is_not_polled_is_named() {
 }
 
 #[test]
+fn a_server_that_is_switched_off_is_no_surprise() {
+    let fixture = Fixture::new(NODES, "");
+    let text = std::fs::read_to_string(&fixture.config).expect("the configuration");
+    let (first, second) = text.split_once("      - host: SENSE2").expect("two servers");
+    let second = second.replace("enable: true", "enable: false");
+    std::fs::write(&fixture.config, format!("{first}      - host: SENSE2{second}"))
+        .expect("written");
+    let run = check(&fixture, &[]);
+    assert_eq!(run.code, Some(0), "{}", run.stdout);
+    finding(&run, "switched off by `userSessions.enable`, so not polled: SENSE2");
+    assert!(run.stdout.ends_with("0 problems, 0 warnings\n"), "{}", run.stdout);
+}
+
+#[test]
 fn a_node_under_two_names_is_found_without_any_session() {
     let fixture = Fixture::new(NODES, "");
     let port = fixture.site.address("Central").port();

@@ -4,7 +4,6 @@
 //! Each server is looked at step by step, as a connection is made: DNS, TCP,
 //! TLS, HTTP. The first step that fails is the one to repair.
 
-mod compare;
 mod report;
 mod repository;
 mod steps;

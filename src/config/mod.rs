@@ -32,7 +32,7 @@ use crate::{
     files,
     target::{
         CertificateFiles, DEFAULT_PROXY_PORT, GivenIn, PASSPHRASE_VARIABLE, ProxyAddress, Secret,
-        Server, Target, TargetKeys, TlsSettings, VirtualProxy, host_without_port,
+        Server, SwitchedOff, Target, TargetKeys, TlsSettings, VirtualProxy, host_without_port,
     },
     user::folded,
 };
@@ -68,6 +68,8 @@ pub struct Config {
     pub exclude: Vec<ExcludedUser>,
     /// What to poll, in the order of the file.
     pub targets: Vec<Target>,
+    /// Servers that stand in the file and are not polled.
+    pub switched_off: Vec<SwitchedOff>,
     /// What to poll beside that, because the repository service lists it.
     pub discovery: Discovery,
     /// The likely cause, where extraction is switched on and yet there is nothing to poll.
@@ -291,6 +293,7 @@ impl Config {
             polling_interval: DEFAULT_POLLING_INTERVAL,
             exclude: Vec::new(),
             targets: Vec::new(),
+            switched_off: Vec::new(),
             discovery: Discovery::default(),
             nothing_to_poll: None,
             options: Options::default(),
@@ -395,8 +398,8 @@ impl Reader<'_> {
         let source = butler.section("sessionSource");
         let options = self.options(&source);
         // A file whose master switch is off may hold anything below it.
-        let (targets, discovery) =
-            if enabled { self.targets(&butler, &source) } else { Default::default() };
+        let Servers { targets, switched_off, discovery } =
+            if enabled { self.servers(&butler, &source) } else { Servers::default() };
         check_line_length(&source.key("maxLineBytes"), &options, &targets);
         let nothing_to_poll = (enabled && targets.is_empty() && discovery.sources.is_empty())
             .then(|| likely::cause_of_no_target(&butler));
@@ -406,6 +409,7 @@ impl Reader<'_> {
             polling_interval,
             exclude: excluded_users(&sessions.key("excludeUser")),
             targets,
+            switched_off,
             discovery,
             nothing_to_poll,
             options,
@@ -508,7 +512,7 @@ impl Reader<'_> {
         UserIds::Pseudonym(Secret::new(key))
     }
 
-    fn targets(&self, butler: &Node<'_>, source: &Node<'_>) -> (Vec<Target>, Discovery) {
+    fn servers(&self, butler: &Node<'_>, source: &Node<'_>) -> Servers {
         let monitor = butler.section("serversToMonitor");
         let verify = monitor.key("rejectUnauthorized").boolean().unwrap_or(true);
         let cert = butler.section("cert");
@@ -520,12 +524,12 @@ impl Reader<'_> {
         let mut differing = differing_servers(&source.section("servers"));
         let mut names = Vec::new();
         let mut merged = Merged::default();
-        for node in monitor.key("servers").items() {
+        for (place, node) in monitor.key("servers").items().enumerate() {
             if node.is_absent() {
                 continue;
             }
             if ["host", "userSessions"].iter().any(|key| node.key(key).is_there()) {
-                self.server(&node, &shared, &mut differing, &mut names, &mut merged);
+                self.server(place, &node, &shared, &mut differing, &mut names, &mut merged);
             } else {
                 node.error(format!(
                     "expected a server such as {{host: sense1:4747, serverName: sense1, \
@@ -547,11 +551,16 @@ impl Reader<'_> {
             Some(site) => vec![site],
             None => merged.auto.iter().filter_map(discovery::of_server).collect(),
         };
-        (merged.targets, Discovery { sources, tls_by_name, auto: merged.auto })
+        Servers {
+            targets: merged.targets,
+            switched_off: merged.switched_off,
+            discovery: Discovery { sources, tls_by_name, auto: merged.auto },
+        }
     }
 
     fn server(
         &self,
+        place: usize,
         node: &Node<'_>,
         shared: &Shared<'_>,
         differing: &mut HashMap<String, Node<'_>>,
@@ -568,6 +577,7 @@ impl Reader<'_> {
         let sessions = node.section("userSessions");
         keys::SERVER_SESSIONS.check(&sessions);
         if !sessions.key("enable").boolean().unwrap_or(false) {
+            merged.switched_off.extend(switched_off(node, &sessions));
             return;
         }
         let proxy_key = sessions.key("host");
@@ -598,7 +608,7 @@ impl Reader<'_> {
             proxy,
             tags: tags(&node.section("serverTags")),
             tls,
-            is_listed: false,
+            place: Some(place),
         });
         if is_auto {
             merged.auto.push(Arc::clone(&server));
@@ -640,6 +650,14 @@ impl Reader<'_> {
     }
 }
 
+/// What the file says of servers.
+#[derive(Default)]
+struct Servers {
+    targets: Vec<Target>,
+    switched_off: Vec<SwitchedOff>,
+    discovery: Discovery,
+}
+
 /// What all servers have in common.
 struct Shared<'a> {
     cert: Node<'a>,
@@ -652,6 +670,7 @@ struct Shared<'a> {
 #[derive(Default)]
 struct Merged {
     targets: Vec<Target>,
+    switched_off: Vec<SwitchedOff>,
     seen: HashMap<(String, u16, VirtualProxy), String>,
     hosts_by_name: HashMap<String, ProxyAddress>,
     /// Servers with `virtualProxies: auto`.
@@ -672,6 +691,17 @@ impl Merged {
         self.seen.insert(key, target.server.name.clone());
         self.targets.push(target);
     }
+}
+
+/// A server that is not polled, as far as it can be recognised: nothing else of it is
+/// read, so it may hold anything.
+fn switched_off(node: &Node<'_>, sessions: &Node<'_>) -> Option<SwitchedOff> {
+    let engine = node.key("host").line_of_text().map(|host| host_without_port(&host).to_owned());
+    let proxy = sessions.key("host").line_of_text().or_else(|| engine.clone())?;
+    let proxy = ProxyAddress::parse(&proxy).ok()?;
+    let host = engine.unwrap_or_else(|| proxy.host.clone());
+    let name = node.key("serverName").text().unwrap_or_else(|| host.clone());
+    Some(SwitchedOff { name, host, proxy })
 }
 
 /// Butler SOS's templates had `rejectUnauthorized` here, too, for years, and read

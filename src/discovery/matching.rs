@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::{Node, Resolved};
-use crate::target::Server;
+use crate::target::{Server, ServerNames};
 
 /// The configured server whose session API is that of a node.
 pub fn server_of<'s>(
@@ -13,17 +13,22 @@ pub fn server_of<'s>(
     servers: &'s [Arc<Server>],
     resolved: &Resolved,
 ) -> Option<&'s Arc<Server>> {
-    servers.iter().find(|server| is_same(node, nodes, server, resolved))
+    servers.iter().find(|server| is_same(node, nodes, server.names(), resolved))
 }
 
 /// Returns whether a configured server is a node's proxy service: host and port.
-pub fn is_same(node: &Node, nodes: &[Node], server: &Server, resolved: &Resolved) -> bool {
+pub fn is_same(node: &Node, nodes: &[Node], server: ServerNames<'_>, resolved: &Resolved) -> bool {
     node.address.as_ref().is_ok_and(|address| address.port == server.proxy.port)
         && is_same_host(node, nodes, server, resolved)
 }
 
 /// Returns whether a configured server is on a node, whatever its port.
-pub fn is_same_host(node: &Node, nodes: &[Node], server: &Server, resolved: &Resolved) -> bool {
+pub fn is_same_host(
+    node: &Node,
+    nodes: &[Node],
+    server: ServerNames<'_>,
+    resolved: &Resolved,
+) -> bool {
     is_known_by_name(node, server)
         || has_short_name_of(node, nodes, server)
         || node.address.as_ref().is_ok_and(|address| {
@@ -34,30 +39,23 @@ pub fn is_same_host(node: &Node, nodes: &[Node], server: &Server, resolved: &Res
         })
 }
 
-/// The names in the configuration: what is dialled, what is verified, and the engine's.
-fn names(server: &Server) -> impl Iterator<Item = &str> {
-    [server.proxy.host.as_str(), server.host.as_str()]
-        .into_iter()
-        .chain(server.tls.server_name.as_deref())
-}
-
-fn is_known_by_name(node: &Node, server: &Server) -> bool {
+fn is_known_by_name(node: &Node, server: ServerNames<'_>) -> bool {
     let dialled = node.address.as_ref().map(|address| address.host.as_str());
-    names(server).any(|name| {
+    server.all().any(|name| {
         name.eq_ignore_ascii_case(&node.listed.host_name)
             || dialled.is_ok_and(|dialled| dialled == server.proxy.host)
     })
 }
 
 /// `sense1` is `sense1.company.com`, where no other node is a `sense1`.
-fn has_short_name_of(node: &Node, nodes: &[Node], server: &Server) -> bool {
+fn has_short_name_of(node: &Node, nodes: &[Node], server: ServerNames<'_>) -> bool {
     let own = node.listed.host_name.as_str();
     let is_unique = nodes
         .iter()
         .filter(|other| label(&other.listed.host_name).eq_ignore_ascii_case(label(own)))
         .all(|other| other.listed.host_name.eq_ignore_ascii_case(own));
     is_unique
-        && names(server).any(|name| {
+        && server.all().any(|name| {
             name.contains('.') != own.contains('.')
                 && !is_address(name)
                 && !is_address(own)

@@ -225,6 +225,6 @@ fn listed_server(
         proxy: node.address.clone().ok()?,
         tags: source.tags.clone(),
         tls,
-        is_listed: true,
+        place: None,
     })
 }

@@ -20,7 +20,7 @@ impl Endpoint {
     /// The session API of a server.
     pub fn of_proxy(server: &Server) -> Self {
         Self {
-            service: if server.is_listed { Service::ListedProxy } else { Service::Proxy },
+            service: if server.place.is_none() { Service::ListedProxy } else { Service::Proxy },
             address: server.proxy.clone(),
             tls: server.tls.clone(),
         }

@@ -4,23 +4,22 @@
 //! Where the configuration names no repository service, those of its servers are
 //! tried: port 4242 is often closed, and then there is nothing to compare with.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use futures_util::future::join_all;
 
 use super::{
     super::{CommandError, site_totals},
-    compare::{self, ListedSite},
     report::{Finding, Report, Step},
     steps, unusable,
 };
 use crate::{
     config::{Config, RepositorySource},
-    discovery::{Resolved, all_targets, list_site, resolve},
+    discovery::{Comparison, ListedSite, Resolved, all_targets, list_site, resolve},
     poll::client_settings,
     proxy::{Category, Credentials, Endpoint, Failure, tls::FileProblem},
     repository::{ListedProxy, RepositoryClient},
-    target::{ProxyAddress, Server, TlsSettings},
+    target::{ProxyAddress, Target, TlsSettings},
 };
 
 /// How long a repository service may take that nobody named.
@@ -47,7 +46,7 @@ pub async fn check(
     };
     let resolved = resolve_all(config, &listed).await;
     for site in &listed {
-        compare_with(site, config, &resolved, report)?;
+        compare_with(site, config, &config.targets, &resolved, report)?;
     }
     Ok(())
 }
@@ -66,10 +65,10 @@ async fn check_discovery(
     let listed: Vec<ListedSite> = listed.into_iter().flatten().collect();
     let resolved = resolve_all(config, &listed).await;
     let (targets, problems) = all_targets(config, &lists, &resolved);
-    config.targets = targets;
     for site in &listed {
-        compare_with(site, config, &resolved, report)?;
+        compare_with(site, config, &targets, &resolved, report)?;
     }
+    config.targets = targets;
     for problem in problems {
         report.add(Finding::warning(Step::Repository, problem))?;
     }
@@ -79,6 +78,7 @@ async fn check_discovery(
 fn compare_with(
     site: &ListedSite,
     config: &Config,
+    polled: &[Target],
     resolved: &Resolved,
     report: &mut Report,
 ) -> Result<(), CommandError> {
@@ -86,9 +86,37 @@ fn compare_with(
         "The site, as the repository service {} lists it",
         site.source.host.configured
     ))?;
-    let servers: Vec<Arc<Server>> = config.servers().cloned().collect();
-    for finding in compare::findings(site, &servers, &config.targets, resolved) {
-        report.add(finding)?;
+    let comparison = Comparison::new(site, config, polled, resolved);
+    for difference in &comparison.differences {
+        let finding = Finding::warning(Step::Repository, difference.message());
+        let finding = match difference.virtual_proxy() {
+            Some(virtual_proxy) => finding.virtual_proxy(virtual_proxy),
+            None => finding,
+        };
+        report.add(finding.hint(difference.hint()))?;
+    }
+    if comparison.differences.is_empty() && comparison.switched_off.is_empty() {
+        report.add(Finding::ok(Step::Repository, "every virtual proxy that it lists is polled"))?;
+    }
+    report_what_is_left_out(site, &comparison, report)
+}
+
+fn report_what_is_left_out(
+    site: &ListedSite,
+    comparison: &Comparison<'_>,
+    report: &mut Report,
+) -> Result<(), CommandError> {
+    let excluded = comparison.excluded.iter().map(|it| it.as_str()).collect();
+    let unlinked = site.unlinked.iter().map(|listed| listed.prefix.as_str()).collect();
+    let switched_off = comparison.switched_off.iter().copied().collect();
+    let left_out: [(&str, BTreeSet<&str>); 3] = [
+        ("left out by `sessionSource.discovery.exclude`", excluded),
+        ("switched off by `userSessions.enable`, so not polled", switched_off),
+        ("linked to no proxy, so without sessions", unlinked),
+    ];
+    for (what, names) in left_out.into_iter().filter(|(_, names)| !names.is_empty()) {
+        let list = names.into_iter().collect::<Vec<_>>().join(", ");
+        report.add(Finding::ok(Step::Repository, format!("{what}: {list}")))?;
     }
     Ok(())
 }
@@ -97,7 +125,8 @@ async fn resolve_all(config: &Config, listed: &[ListedSite]) -> Resolved {
     let nodes = listed.iter().flat_map(|site| &site.nodes);
     let dialled = nodes.filter_map(|node| node.address.as_ref().ok());
     let configured = config.servers().map(|server| &server.proxy);
-    let hosts = dialled.chain(configured).map(|address| address.host.clone());
+    let switched_off = config.switched_off.iter().map(|server| &server.proxy);
+    let hosts = dialled.chain(configured).chain(switched_off).map(|address| address.host.clone());
     resolve(hosts, config.options.timeout).await
 }
 
