@@ -1,7 +1,6 @@
-//! How the program is asked to end: SIGTERM and SIGINT, on Windows Ctrl-C,
-//! Ctrl-Break, and the closing of the console and shutdown. Not log-off: a program
-//! that a service started gets it whoever logs off, and has to go on. Without
-//! a handler here, Windows' own decides, which does go on there.
+//! What asks the program to end: SIGTERM and SIGINT, on Windows Ctrl-C, Ctrl-Break,
+//! the closing of the console, and shutdown. Not log-off: a program that a service
+//! started gets that whoever logs off, and has to go on.
 
 use std::io;
 
@@ -31,6 +30,7 @@ pub fn shutdown() -> io::Result<impl Future<Output = &'static str>> {
 pub fn shutdown() -> io::Result<impl Future<Output = &'static str>> {
     use tokio::signal::windows;
 
+    ignore_log_off()?;
     let mut interrupt = windows::ctrl_c()?;
     let mut stop = windows::ctrl_break()?;
     let mut close = windows::ctrl_close()?;
@@ -43,4 +43,15 @@ pub fn shutdown() -> io::Result<impl Future<Output = &'static str>> {
             _ = shutdown.recv() => "shutdown",
         }
     })
+}
+
+/// Windows asks handlers from the newest to the oldest, until one takes an event. This
+/// oldest one takes, and does nothing about, what those of [`shutdown`] leave.
+#[cfg(windows)]
+fn ignore_log_off() -> io::Result<()> {
+    match ctrlc::set_handler(|| {}) {
+        Ok(()) | Err(ctrlc::Error::MultipleHandlers) => Ok(()),
+        Err(ctrlc::Error::System(error)) => Err(error),
+        Err(error) => Err(io::Error::other(error)),
+    }
 }
