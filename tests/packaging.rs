@@ -1,10 +1,11 @@
-//! What packages take from the program: its version, completions, manual pages.
+//! What packages hold: the program's version, completions, manual pages, and the
+//! example configurations.
 
 mod support;
 
 use std::{fs, process::Command};
 
-use support::{Finished, program};
+use support::{Finished, Fixture, of_kind, program};
 
 fn run(arguments: &[&str]) -> String {
     let mut command = program();
@@ -79,5 +80,24 @@ fn index_templates_have_each_key_once() {
         // JSON is YAML, and this reader refuses a key that stands twice.
         let template = serde_yaml::from_str::<serde_yaml::Value>(&text);
         assert!(template.is_ok(), "{path}: {template:?}");
+    }
+}
+
+/// With certificates and an address, the examples are complete.
+#[test]
+fn example_configurations_poll() {
+    for name in ["config.yaml", "config-windows.yaml"] {
+        let example = fs::read_to_string(format!("packaging/{name}")).expect("it is shipped");
+        let fixture = Fixture::new(&[("sense1", &["/"])], "");
+        let here = example
+            .replace(r"C:\ProgramData\qlik-sessions\", "")
+            .replace("/var/lib/qlik-sessions/", "")
+            .replace("sense1.company.com:4243", &fixture.site.address("sense1").to_string());
+        fs::write(&fixture.config, here).expect("written");
+        let run = fixture.once();
+        assert_eq!(run.code, Some(0), "{name}: {}", run.stderr);
+        assert!(!run.stderr.contains("WARN"), "{name}: {}", run.stderr);
+        assert_eq!(of_kind(&run.events(), "session_summary").len(), 1, "{name}");
+        assert!(fixture.path("state.json").is_file(), "{name}");
     }
 }

@@ -25,6 +25,8 @@ pub fn run(args: &DemoArgs) -> Result<Exit, CommandError> {
 
 fn poll(args: &DemoArgs) -> Result<Exit, CommandError> {
     let interval = args.interval.unwrap_or(INTERVAL);
+    // A container that holds nothing but the program has no folder for that.
+    std::fs::create_dir_all(std::env::temp_dir())?;
     let folder = tempfile::Builder::new().prefix("qlik-sessions-demo-").tempdir()?;
     let site = Site::demo(interval)?;
     if let Some(fault) = args.fault.clone() {
