@@ -176,23 +176,36 @@ pub enum WhoOutput {
 /// Arguments of `discover`.
 #[derive(Args, Debug)]
 pub struct DiscoverArgs {
+    /// Configuration file to compare with, and to take certificates from
+    ///
+    /// The repository service to ask is that of its sessionSource.discovery, or the one on
+    /// a server of it. `--output yaml` prints the whole file, with what it holds of
+    /// passwords and tokens, and adds the servers and virtual proxies that are missing.
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Node to ask, normally the central one: HOST or HOST:PORT [default port: 4242]
-    #[arg(long, value_name = "HOST")]
-    pub host: String,
+    #[arg(long, value_name = "HOST", required_unless_present = "config")]
+    pub host: Option<String>,
     /// Client certificate: client.pem, or client.pfx with its key
-    #[arg(long, value_name = "FILE")]
-    pub cert: PathBuf,
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "ca",
+        required_unless_present = "config",
+        conflicts_with = "config"
+    )]
+    pub cert: Option<PathBuf>,
     /// Key of the client certificate: client_key.pem
     ///
     /// Its passphrase is read from the environment variable QLIK_SESSIONS_KEY_PASSPHRASE or
     /// from --passphrase-file.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "cert")]
     pub key: Option<PathBuf>,
     /// CA to trust: root.pem
-    #[arg(long, value_name = "FILE")]
-    pub ca: PathBuf,
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub ca: Option<PathBuf>,
     /// File with the passphrase of the key
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "cert")]
     pub passphrase_file: Option<PathBuf>,
     /// User to ask as [default: INTERNAL\sa_repository]
     #[arg(long, value_name = "DIRECTORY\\ID")]

@@ -8,6 +8,7 @@ mod discover;
 mod once;
 mod report;
 mod schema;
+mod sites;
 mod stream;
 mod table;
 mod transform;

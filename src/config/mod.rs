@@ -4,9 +4,11 @@
 //! [`Config::load`] is the one way in. It returns typed settings and warnings,
 //! or every problem of the file at once.
 
+mod additions;
 mod certificates;
 mod cures;
 mod discovery;
+mod file;
 mod keys;
 mod likely;
 mod reader;
@@ -23,7 +25,9 @@ use std::{
 
 use wildmatch::WildMatchPattern;
 
+pub use additions::{Addition, Item};
 pub use discovery::{Discovery, RepositorySource, Scope};
+pub use file::ConfigFile;
 use reader::{Node, Problems};
 pub use reader::{Problem, Severity, Step};
 pub use text::{Decoded, decode};
@@ -247,26 +251,7 @@ impl Config {
     /// Every problem of the file, each with its key path and, where it can be
     /// found, its line.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let Decoded { text, line_of_windows_1252 } =
-            read_text(path).map_err(|message| whole_file(path, message))?;
-        let note = line_of_windows_1252.map(|line| Problem {
-            severity: Severity::Warning,
-            path: Vec::new(),
-            line: Some(line),
-            message: "is not UTF-8, so the file is read as Windows-1252; Butler SOS shows other \
-                      characters there: save the file as UTF-8"
-                .to_owned(),
-        });
-        match Self::parse(path, &text) {
-            Ok(mut config) => {
-                config.warnings.splice(0..0, note);
-                Ok(config)
-            }
-            Err(mut error) => {
-                error.problems.splice(0..0, note);
-                Err(error)
-            }
-        }
+        ConfigFile::read(path)?.config()
     }
 
     /// The same configuration, for a command that polls.
@@ -326,17 +311,21 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        let document = yaml::read(text).map_err(|mistake| ConfigError {
-            path: path.to_owned(),
-            problems: vec![Problem {
-                severity: Severity::Error,
-                path: Vec::new(),
-                line: Some(mistake.line),
-                message: format!("is not valid YAML: {}", mistake.message),
-            }],
-        })?;
+        Self::parse_as(path, text, false)
+    }
+
+    /// As [`Config::parse`], with the servers also where extraction is switched off.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse_whole(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        Self::parse_as(path, text, true)
+    }
+
+    fn parse_as(path: &Path, text: &str, is_whole: bool) -> Result<Self, ConfigError> {
+        let document = file::read_yaml(path, text)?;
         let problems = Problems::default();
-        let config = Reader { base: path.parent().unwrap_or(Path::new("")) }
+        let config = Reader { base: path.parent().unwrap_or(Path::new("")), is_whole }
             .config(path, &Node::root(&document, &problems));
         likely::warn_of_cut_passphrases(text, &problems);
         let problems = problems.into_sorted();
@@ -345,26 +334,6 @@ impl Config {
         }
         Ok(Self { warnings: problems, ..config })
     }
-}
-
-fn whole_file(path: &Path, message: String) -> ConfigError {
-    ConfigError {
-        path: path.to_owned(),
-        problems: vec![Problem {
-            severity: Severity::Error,
-            path: Vec::new(),
-            line: None,
-            message,
-        }],
-    }
-}
-
-/// The file's text, and where it is Windows-1252 the line where that is seen.
-fn read_text(path: &Path) -> Result<Decoded, String> {
-    let bytes = files::read(path, MAX_CONFIG_BYTES).map_err(|error| {
-        format!("cannot be read: {error}; is the path given with --config or in QLIK_SESSIONS_CONFIG right?")
-    })?;
-    decode(&bytes)
 }
 
 /// An environment variable; an empty one counts as not set.
@@ -376,6 +345,8 @@ pub fn environment_variable(name: &str) -> Option<String> {
 struct Reader<'a> {
     /// Relative paths start here.
     base: &'a Path,
+    /// Servers are read also where extraction is switched off.
+    is_whole: bool,
 }
 
 impl Reader<'_> {
@@ -398,8 +369,11 @@ impl Reader<'_> {
         let source = butler.section("sessionSource");
         let options = self.options(&source);
         // A file whose master switch is off may hold anything below it.
-        let Servers { targets, switched_off, discovery } =
-            if enabled { self.servers(&butler, &source) } else { Servers::default() };
+        let Servers { targets, switched_off, discovery } = if enabled || self.is_whole {
+            self.servers(&butler, &source)
+        } else {
+            Servers::default()
+        };
         check_line_length(&source.key("maxLineBytes"), &options, &targets);
         let nothing_to_poll = (enabled && targets.is_empty() && discovery.sources.is_empty())
             .then(|| likely::cause_of_no_target(&butler));

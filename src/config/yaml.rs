@@ -8,11 +8,12 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    ops::Range,
     sync::Arc,
 };
 
-use super::cures;
-use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
+use super::{cures, reader::Step};
+use granit_parser::{Event, Marker, Options, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 
 /// How many sections and lists may stand within each other.
 const MAX_DEPTH: usize = 128;
@@ -27,6 +28,9 @@ const MAX_MERGED: usize = 100_000;
 #[derive(Clone, Debug)]
 pub struct Place {
     pub line: usize,
+    /// Where the value itself stands in the text, in bytes: with an alias, where its
+    /// anchor is. A block ends behind its last value that is there.
+    pub span: Range<usize>,
     pub value: Arc<Value>,
 }
 
@@ -92,6 +96,33 @@ impl Value {
             })
     }
 
+    /// Whether it is nothing, or a list or a section with nothing in it.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::List(items) => items.is_empty(),
+            Self::Section(entries) => entries.is_empty(),
+            Self::Scalar { .. } => self.is_null(),
+        }
+    }
+
+    /// The value below a list or a section.
+    pub fn child(&self, step: &Step) -> Option<&Place> {
+        match (self, step) {
+            (Self::List(items), Step::Item(index)) => items.get(*index),
+            (_, Step::Key(key)) => self.get(key),
+            _ => None,
+        }
+    }
+
+    /// The last value below a list or a section.
+    pub fn last(&self) -> Option<&Place> {
+        match self {
+            Self::List(items) => items.last(),
+            Self::Section(entries) => entries.last().map(|(_, place)| place),
+            Self::Scalar { .. } => None,
+        }
+    }
+
     pub fn get(&self, key: &str) -> Option<&Place> {
         match self {
             Self::Section(entries) => {
@@ -132,64 +163,65 @@ pub fn read(text: &str) -> Result<Place, Mistake> {
     let mut options = Options::default();
     options.simple_key_max_lookahead = MAX_KEY;
     let parser = Parser::with_options(StrInput::new(text), options);
-    let mut loader = Loader { text, parser, anchors: HashMap::new(), merged: 0 };
+    let mut loader = Loader { text, parser, end: 0, anchors: HashMap::new(), merged: 0 };
     let mut document = None;
     loop {
-        let (event, line) = loader.next()?;
+        let (event, span) = loader.next()?;
         match event {
             Event::StreamEnd => break,
             Event::StreamStart | Event::DocumentStart(..) | Event::DocumentEnd => {}
             _ if document.is_some() => {
                 return Err(Mistake::new(
-                    line,
+                    span.start.line(),
                     "a second document begins (after a line ---); Butler SOS reads files with one only",
                 ));
             }
-            event => document = Some(Place { line, value: loader.value(event, line, 0)? }),
+            event => document = Some(loader.place(event, span, 0)?),
         }
     }
-    let nothing = || Place { line: 1, value: Arc::new(Value::Section(Vec::new())) };
+    let nothing = || Place { line: 1, span: 0..0, value: Arc::new(Value::Section(Vec::new())) };
     Ok(document.unwrap_or_else(nothing))
 }
 
 struct Loader<'t> {
     text: &'t str,
     parser: Parser<'t, StrInput<'t>>,
-    anchors: HashMap<usize, Arc<Value>>,
+    /// Where the last scalar or bracket that is there ended, in bytes.
+    end: usize,
+    anchors: HashMap<usize, Place>,
     /// Keys that `<<` has added so far.
     merged: usize,
 }
 
 impl<'t> Loader<'t> {
-    fn next(&mut self) -> Result<(Event<'t>, usize), Mistake> {
+    fn next(&mut self) -> Result<(Event<'t>, Span), Mistake> {
         match self.parser.next_event() {
-            None => Ok((Event::StreamEnd, 1)),
-            Some(event) => {
-                let (event, Span { start, .. }) =
-                    event.map_err(|error| unreadable(&error, self.text))?;
-                Ok((event, start.line()))
-            }
+            None => Ok((Event::StreamEnd, Span::default())),
+            Some(event) => event.map_err(|error| unreadable(&error, self.text)),
         }
     }
 
-    fn value(
-        &mut self,
-        event: Event<'t>,
-        line: usize,
-        depth: usize,
-    ) -> Result<Arc<Value>, Mistake> {
+    /// A value on the line where it begins.
+    fn place(&mut self, event: Event<'t>, start: Span, depth: usize) -> Result<Place, Mistake> {
+        let line = start.start.line();
         if depth > MAX_DEPTH {
             return Err(Mistake::new(line, "has too many levels within each other"));
         }
+        let begin = bytes(start.start);
         let (value, anchor) = match event {
             Event::Alias(anchor) => {
-                return self.anchors.get(&anchor).cloned().ok_or_else(|| {
+                self.end = bytes(start.end);
+                let anchored = self.anchors.get(&anchor).cloned().ok_or_else(|| {
                     Mistake::new(line, "an alias (*name) stands within what it is the name of")
-                });
+                })?;
+                return Ok(Place { line, ..anchored });
             }
             Event::Scalar(text, style, anchor, tag) => {
                 let is_text = known_tag(tag.as_deref(), line)? == Some("str");
                 let plain = style == ScalarStyle::Plain && !is_text;
+                if !(plain && text.is_empty()) {
+                    self.end = bytes(start.end);
+                }
                 (Value::Scalar { text: text.into_owned(), plain }, anchor)
             }
             Event::SequenceStart(_, anchor, tag) => {
@@ -202,21 +234,30 @@ impl<'t> Loader<'t> {
             }
             _ => return Err(Mistake::new(line, "ends where a value was expected")),
         };
-        let value = Arc::new(value);
+        let place = Place { line, span: begin..self.end.max(begin), value: Arc::new(value) };
         if anchor > 0 {
-            self.anchors.insert(anchor, Arc::clone(&value));
+            self.anchors.insert(anchor, place.clone());
         }
-        Ok(value)
+        Ok(place)
+    }
+
+    /// Takes the closing bracket of a list or section that has one.
+    fn close(&mut self, span: Span) {
+        let at = bytes(span.start);
+        if self.text.get(at..).is_some_and(|rest| rest.starts_with([']', '}'])) {
+            self.end = at + 1;
+        }
     }
 
     fn list(&mut self, depth: usize) -> Result<Vec<Place>, Mistake> {
         let mut items = Vec::new();
         loop {
-            let (event, line) = self.next()?;
+            let (event, span) = self.next()?;
             if event == Event::SequenceEnd {
+                self.close(span);
                 return Ok(items);
             }
-            items.push(Place { line, value: self.value(event, line, depth + 1)? });
+            items.push(self.place(event, span, depth + 1)?);
         }
     }
 
@@ -224,18 +265,19 @@ impl<'t> Loader<'t> {
         let (mut entries, mut merged) = (Vec::new(), Vec::new());
         let mut keys: HashMap<String, usize> = HashMap::new();
         loop {
-            let (event, line) = self.next()?;
+            let (event, span) = self.next()?;
             if event == Event::MappingEnd {
+                self.close(span);
                 break;
             }
-            let key = self.value(event, line, depth + 1)?;
-            let (event, value_line) = self.next()?;
-            let value = self.value(event, value_line, depth + 1)?;
+            let Place { line, value: key, .. } = self.place(event, span, depth + 1)?;
+            let (event, span) = self.next()?;
+            let value = self.place(event, span, depth + 1)?;
             let Value::Scalar { text: key, plain } = &*key else {
                 // A list or a section as a key: no key that anybody reads.
                 continue;
             };
-            let place = Place { line, value };
+            let place = Place { line, ..value };
             if *plain && key == "<<" {
                 merged.push(place);
                 continue;
@@ -283,6 +325,10 @@ impl<'t> Loader<'t> {
             _ => add(place),
         })
     }
+}
+
+fn bytes(marker: Marker) -> usize {
+    marker.byte_offset().unwrap_or_default()
 }
 
 /// js-yaml refuses them wherever they stand.

@@ -79,6 +79,20 @@ pub enum State {
     Missing,
 }
 
+impl State {
+    /// Its name, for programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Configured => "configured",
+            Self::Discovered => "discovered",
+            Self::Excluded => "excluded",
+            Self::SwitchedOff => "switched_off",
+            Self::OtherPort => "other_port",
+            Self::Missing => "missing",
+        }
+    }
+}
+
 impl<'a> Comparison<'a> {
     /// Compares a list with a configuration and with what is polled because of both.
     pub fn new(
@@ -94,6 +108,17 @@ impl<'a> Comparison<'a> {
             }
         }
         Comparer { site, config, polled, servers, resolved }.compare()
+    }
+
+    /// How many virtual proxies nothing polls.
+    pub fn missing(&self) -> usize {
+        self.nodes.iter().map(|node| node.missing().count()).sum()
+    }
+
+    /// The same without nodes that nobody can dial.
+    pub fn missing_that_can_be_dialled(&self) -> usize {
+        let nodes = self.nodes.iter().filter(|compared| compared.node.address.is_ok());
+        nodes.map(|node| node.missing().count()).sum()
     }
 }
 

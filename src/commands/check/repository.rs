@@ -4,26 +4,20 @@
 //! Where the configuration names no repository service, those of its servers are
 //! tried: port 4242 is often closed, and then there is nothing to compare with.
 
-use std::{collections::BTreeSet, time::Duration};
-
-use futures_util::future::join_all;
+use std::collections::BTreeSet;
 
 use super::{
-    super::{CommandError, site_totals},
+    super::{CommandError, site_totals, sites},
     report::{Finding, Report, Step},
     steps, unusable,
 };
 use crate::{
     config::{Config, RepositorySource},
-    discovery::{Comparison, ListedSite, Resolved, all_targets, list_site, resolve},
-    poll::client_settings,
-    proxy::{Category, Credentials, Endpoint, Failure, tls::FileProblem},
-    repository::{ListedProxy, RepositoryClient},
+    discovery::{Comparison, ListedSite, Resolved, all_targets},
+    proxy::{Category, Credentials, Failure},
+    repository::ListedProxy,
     target::{ProxyAddress, Target, TlsSettings},
 };
-
-/// How long a repository service may take that nobody named.
-const GUESS_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Asks, adds and compares. `host` is a repository service that was named beside the
 /// configuration.
@@ -44,7 +38,7 @@ pub async fn check(
         }
         _ => guess(config, credentials, report).await?,
     };
-    let resolved = resolve_all(config, &listed).await;
+    let resolved = sites::resolve_all(config, &listed, config.options.timeout).await;
     for site in &listed {
         compare_with(site, config, &config.targets, &resolved, report)?;
     }
@@ -63,7 +57,7 @@ async fn check_discovery(
     let lists: Vec<Option<Vec<ListedProxy>>> =
         listed.iter().map(|site| site.as_ref().map(ListedSite::proxies)).collect();
     let listed: Vec<ListedSite> = listed.into_iter().flatten().collect();
-    let resolved = resolve_all(config, &listed).await;
+    let resolved = sites::resolve_all(config, &listed, config.options.timeout).await;
     let (targets, problems) = all_targets(config, &lists, &resolved);
     for site in &listed {
         compare_with(site, config, &targets, &resolved, report)?;
@@ -121,15 +115,6 @@ fn report_what_is_left_out(
     Ok(())
 }
 
-async fn resolve_all(config: &Config, listed: &[ListedSite]) -> Resolved {
-    let nodes = listed.iter().flat_map(|site| &site.nodes);
-    let dialled = nodes.filter_map(|node| node.address.as_ref().ok());
-    let configured = config.servers().map(|server| &server.proxy);
-    let switched_off = config.switched_off.iter().map(|server| &server.proxy);
-    let hosts = dialled.chain(configured).chain(switched_off).map(|address| address.host.clone());
-    resolve(hosts, config.options.timeout).await
-}
-
 /// Asks a repository service that somebody named, step by step.
 async fn ask(
     source: RepositorySource,
@@ -142,12 +127,12 @@ async fn ask(
         report.add(super::not_checked())?;
     }
     let limit = config.options.timeout;
-    let endpoint = endpoint(&source);
+    let endpoint = sites::endpoint(&source);
     let certificates = credentials.get(&source.tls.files);
     if !steps::connect(&endpoint, certificates, limit, report).await? {
         return Ok(None);
     }
-    match list(source, config, credentials, limit).await {
+    match sites::list(source, config, credentials, limit).await {
         Err(problem) => report.add(unusable(problem))?,
         Ok(Err(failure)) => report.add(Finding::failure(Step::Http, failure))?,
         Ok(Ok(site)) => {
@@ -158,39 +143,18 @@ async fn ask(
     Ok(None)
 }
 
-/// Tries the repository services on the configured servers, all at once.
+/// Tries the repository services on the configured servers.
 async fn guess(
     config: &Config,
     credentials: &Credentials,
     report: &mut Report,
 ) -> Result<Vec<ListedSite>, CommandError> {
-    let limit = GUESS_PATIENCE.min(config.options.timeout);
-    let mut sources: Vec<RepositorySource> = Vec::new();
-    for source in config.servers().filter_map(|server| RepositorySource::at_server(server)) {
-        if !sources.iter().any(|known| known.host.host == source.host.host) {
-            sources.push(source);
-        }
-    }
-    let asked = sources.into_iter().map(async |source| {
-        let name = source.host.configured.clone();
-        (name, list(source, config, credentials, limit).await)
-    });
-    let mut sites: Vec<ListedSite> = Vec::new();
-    let mut failures = Vec::new();
-    for (name, answer) in join_all(asked).await {
-        match answer {
-            Ok(Ok(site)) if sites.iter().any(|known| known.is_same(&site)) => {}
-            Ok(Ok(site)) => sites.push(site),
-            Ok(Err(failure)) => failures.push((name, failure)),
-            // It was reported with the certificates.
-            Err(_) => {}
-        }
-    }
-    if sites.is_empty() && !failures.is_empty() {
+    let guessed = sites::guess(config, credentials).await;
+    if guessed.sites.is_empty() && !guessed.failures.is_empty() {
         report.heading("Repository service")?;
-        report.add(no_list(&failures))?;
+        report.add(no_list(&guessed.failures))?;
     }
-    Ok(sites)
+    Ok(guessed.sites)
 }
 
 /// What is said where no repository service gave a list. One that cannot be reached
@@ -212,21 +176,4 @@ fn no_list(failures: &[(String, Failure)]) -> Finding {
             names.join(", ")
         ),
     )
-}
-
-async fn list(
-    source: RepositorySource,
-    config: &Config,
-    credentials: &Credentials,
-    limit: Duration,
-) -> Result<Result<ListedSite, Failure>, FileProblem> {
-    let settings = client_settings(config, limit);
-    let client =
-        RepositoryClient::new(endpoint(&source), source.user.clone(), credentials, settings)?;
-    let listed = list_site(&client, &source.addresses, limit).await;
-    Ok(listed.map(|(nodes, unlinked)| ListedSite { unlinked, nodes, source }))
-}
-
-fn endpoint(source: &RepositorySource) -> Endpoint {
-    Endpoint::of_repository(&source.host, &source.addresses, &source.tls)
 }

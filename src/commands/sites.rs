@@ -1,0 +1,88 @@
+//! Asks repository services for their lists, for `check` and for `discover`.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use crate::{
+    config::{Config, RepositorySource},
+    discovery::{ListedSite, Resolved, list_site, resolve},
+    poll::client_settings,
+    proxy::{Credentials, Endpoint, Failure, tls::FileProblem},
+    repository::RepositoryClient,
+};
+
+/// How long a repository service may take that nobody named.
+const GUESS_PATIENCE: Duration = Duration::from_secs(3);
+
+/// The list of a repository service, or why there is none.
+pub async fn list(
+    source: RepositorySource,
+    config: &Config,
+    credentials: &Credentials,
+    limit: Duration,
+) -> Result<Result<ListedSite, Failure>, FileProblem> {
+    let settings = client_settings(config, limit);
+    let client =
+        RepositoryClient::new(endpoint(&source), source.user.clone(), credentials, settings)?;
+    let listed = list_site(&client, &source.addresses, limit).await;
+    Ok(listed.map(|(nodes, unlinked)| ListedSite { unlinked, nodes, source }))
+}
+
+/// Where a repository service is asked.
+pub fn endpoint(source: &RepositorySource) -> Endpoint {
+    Endpoint::of_repository(&source.host, &source.addresses, &source.tls)
+}
+
+/// The lists of repository services that nobody named.
+#[derive(Default)]
+pub struct Guessed {
+    /// Those that differ: one for each site.
+    pub sites: Vec<ListedSite>,
+    /// The services that gave none, and why.
+    pub failures: Vec<(String, Failure)>,
+}
+
+/// Tries the repository services on the configured servers, all at once.
+pub async fn guess(config: &Config, credentials: &Credentials) -> Guessed {
+    let limit = GUESS_PATIENCE.min(config.options.timeout);
+    let mut sources: Vec<RepositorySource> = Vec::new();
+    for source in config.servers().filter_map(|server| RepositorySource::at_server(server)) {
+        if !sources.iter().any(|known| known.host.host == source.host.host) {
+            sources.push(source);
+        }
+    }
+    let asked = sources.into_iter().map(async |source| {
+        let name = source.host.configured.clone();
+        (name, list(source, config, credentials, limit).await)
+    });
+    let mut guessed = Guessed::default();
+    for (name, answer) in join_all(asked).await {
+        match answer {
+            Ok(Ok(site)) => guessed.add(site),
+            Ok(Err(failure)) => guessed.failures.push((name, failure)),
+            // It was reported with the certificates.
+            Err(_) => {}
+        }
+    }
+    guessed
+}
+
+impl Guessed {
+    fn add(&mut self, site: ListedSite) {
+        if !self.sites.iter().any(|known| known.is_same(&site)) {
+            self.sites.push(site);
+        }
+    }
+}
+
+/// The addresses of nodes and of the servers of a configuration, as far as this
+/// machine can find them within a time.
+pub async fn resolve_all(config: &Config, sites: &[ListedSite], limit: Duration) -> Resolved {
+    let nodes = sites.iter().flat_map(|site| &site.nodes);
+    let dialled = nodes.filter_map(|node| node.address.as_ref().ok());
+    let configured = config.servers().map(|server| &server.proxy);
+    let switched_off = config.switched_off.iter().map(|server| &server.proxy);
+    let hosts = dialled.chain(configured).chain(switched_off);
+    resolve(hosts.map(|address| address.host.clone()), limit).await
+}

@@ -1,0 +1,337 @@
+//! Adds to lists and sections of a YAML text. Everything else of it stays as it is
+//! written: comments, order, quotes, line ends.
+//!
+//! By hand, because crates that edit YAML bring a parser of their own: then a file could
+//! mean one thing to the editor and another one to this program.
+
+use std::{cmp::Reverse, collections::HashSet, ops::Range, sync::Arc};
+
+use super::{
+    reader::Step,
+    yaml::{self, Place, Value},
+};
+
+/// What is added in one place.
+#[derive(Clone, Debug)]
+pub struct Addition {
+    /// The list or the section, which may be missing or empty.
+    pub path: Vec<Step>,
+    /// Its new items or entries.
+    pub items: Vec<Item>,
+}
+
+/// An item of a list, or an entry of a section.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// Its lines in a block, not indented: `- a: 1`, or `key: value`.
+    pub lines: Vec<String>,
+    /// The same on one line, where all stands on one: `{a: 1}`, or `key: value`.
+    pub inline: String,
+}
+
+/// The text with all additions; none where they cannot be added without a change of
+/// something else.
+pub fn add(text: &str, additions: &[Addition]) -> Option<String> {
+    let document = yaml::read(text).ok()?;
+    let editor = Editor { text, line_end: if text.contains("\r\n") { "\r\n" } else { "\n" } };
+    let mut edits = Vec::new();
+    for addition in additions {
+        edits.extend(editor.edits(&document, addition)?);
+    }
+    let edited = editor.apply(edits);
+    // The parser has the last word, not what was computed here.
+    let after = yaml::read(&edited).ok()?;
+    extends(&after.value, &document.value, &mut HashSet::new()).then_some(edited)
+}
+
+struct Editor<'t> {
+    text: &'t str,
+    line_end: &'static str,
+}
+
+struct Edit {
+    range: Range<usize>,
+    /// How deep in the document it is: where lists end together, the inner one is first.
+    depth: usize,
+    text: String,
+}
+
+impl Editor<'_> {
+    fn edits(&self, document: &Place, addition: &Addition) -> Option<Vec<Edit>> {
+        let path = &*addition.path;
+        let mut parent = document;
+        // Comments that are indented further than this are within the parent.
+        let mut outer = None;
+        for (depth, step) in path.iter().enumerate() {
+            let Some(child) = parent.value.child(step) else {
+                let items = nested(&path[depth..], &addition.items)?;
+                return Some(vec![self.append(parent, outer, depth, &items)?]);
+            };
+            if child.value.is_empty() && !self.is_inline(parent) {
+                let items = nested(&path[depth + 1..], &addition.items)?;
+                return Some(self.fill(parent, child, depth + 1, &items));
+            }
+            outer = Some(self.column(parent));
+            parent = child;
+        }
+        Some(vec![self.append(parent, outer, path.len(), &addition.items)?])
+    }
+
+    /// Adds behind the last item of a list, or the last entry of a section.
+    fn append(
+        &self,
+        place: &Place,
+        outer: Option<usize>,
+        depth: usize,
+        items: &[Item],
+    ) -> Option<Edit> {
+        if !self.is_inline(place) {
+            let at = self.end_of_block(place.span.end, outer);
+            return Some(self.insert(at, self.column(place), depth, items));
+        }
+        let at = place.span.end.checked_sub(1)?;
+        let inline: Vec<&str> = items.iter().map(|item| &*item.inline).collect();
+        let needs_comma = place.value.last().is_some_and(|last| {
+            let mut behind = self.text[last.span.end.min(at)..at].lines();
+            !behind.any(|line| line.split('#').next().is_some_and(|line| line.contains(',')))
+        });
+        let comma = if needs_comma { ", " } else { "" };
+        Some(Edit { range: at..at, depth, text: format!("{comma}{}", inline.join(", ")) })
+    }
+
+    /// Gives a key its first items: below it, in place of `null`, `[]` or `{}`.
+    fn fill(&self, section: &Place, empty: &Place, depth: usize, items: &[Item]) -> Vec<Edit> {
+        let column = self.column(section);
+        let lines = self.text.split_inclusive('\n').take(empty.line);
+        let at = self.after_comments(lines.map(str::len).sum(), Some(column));
+        let nothing = Edit { range: empty.span.clone(), depth, text: String::new() };
+        vec![nothing, self.insert(at, column + 2, depth, items)]
+    }
+
+    fn insert(&self, at: usize, column: usize, depth: usize, items: &[Item]) -> Edit {
+        let mut text = String::new();
+        if !self.text[..at].is_empty() && !self.text[..at].ends_with('\n') {
+            text.push_str(self.line_end);
+        }
+        for line in items.iter().flat_map(|item| &item.lines) {
+            text.push_str(&format!("{:column$}{line}{}", "", self.line_end));
+        }
+        Edit { range: at..at, depth, text }
+    }
+
+    /// The line behind a block whose last value ends somewhere, comments included.
+    fn end_of_block(&self, end: usize, outer: Option<usize>) -> usize {
+        let is_behind_a_line = self.text[..end].ends_with('\n');
+        let rest = &self.text[end..];
+        let line =
+            if is_behind_a_line { 0 } else { rest.find('\n').map_or(rest.len(), |at| at + 1) };
+        self.after_comments(end + line, outer)
+    }
+
+    /// Skips whole lines of comments that are indented further than a column.
+    fn after_comments(&self, mut at: usize, outer: Option<usize>) -> usize {
+        for line in self.text[at..].split_inclusive('\n') {
+            let words = line.trim_start_matches(' ');
+            let indent = line.len() - words.len();
+            if !words.starts_with('#') || outer.is_some_and(|outer| indent <= outer) {
+                break;
+            }
+            at += line.len();
+        }
+        at
+    }
+
+    fn is_inline(&self, place: &Place) -> bool {
+        self.text[place.span.clone()].starts_with(['[', '{'])
+    }
+
+    /// How far the items of a block are indented. A list may begin for the parser behind
+    /// its first dash.
+    fn column(&self, place: &Place) -> usize {
+        let start = place.span.start;
+        let line = self.text[..start].rfind('\n').map_or(0, |at| at + 1);
+        let blanks = self.text[line..].len() - self.text[line..].trim_start_matches(' ').len();
+        let is_list = matches!(*place.value, Value::List(_));
+        if is_list && self.text[line + blanks..].starts_with('-') { blanks } else { start - line }
+    }
+
+    fn apply(&self, mut edits: Vec<Edit>) -> String {
+        edits.sort_by_key(|edit| (edit.range.start, Reverse(edit.depth)));
+        // What stands under an alias is added once.
+        edits.dedup_by(|a, b| a.range == b.range && a.text == b.text);
+        let (mut edited, mut at) = (String::new(), 0);
+        for edit in edits {
+            edited.push_str(&self.text[at.min(edit.range.start)..edit.range.start]);
+            edited.push_str(&edit.text);
+            at = edit.range.end;
+        }
+        edited.push_str(&self.text[at..]);
+        edited
+    }
+}
+
+/// Items with the keys above them that are missing.
+fn nested(keys: &[Step], items: &[Item]) -> Option<Vec<Item>> {
+    let mut items = items.to_vec();
+    for step in keys.iter().rev() {
+        let Step::Key(key) = step else { return None };
+        let mut lines = vec![format!("{key}:")];
+        let below = items.iter().flat_map(|item| &item.lines);
+        lines.extend(below.map(|line| format!("  {line}")));
+        let is_list = lines.iter().any(|line| line.starts_with("  - "));
+        let (open, close) = if is_list { ('[', ']') } else { ('{', '}') };
+        let inline: Vec<&str> = items.iter().map(|item| &*item.inline).collect();
+        let inline = format!("{key}: {open}{}{close}", inline.join(", "));
+        items = vec![Item { lines, inline }];
+    }
+    Some(items)
+}
+
+/// Returns whether a value holds all that another one holds, in the same order.
+fn extends(
+    value: &Arc<Value>,
+    old: &Arc<Value>,
+    seen: &mut HashSet<(*const Value, *const Value)>,
+) -> bool {
+    // Aliases may multiply what is compared.
+    if !seen.insert((Arc::as_ptr(value), Arc::as_ptr(old))) {
+        return true;
+    }
+    match (&**value, &**old) {
+        (_, old) if old.is_empty() => true,
+        (Value::Scalar { text, plain }, Value::Scalar { text: old, plain: was_plain }) => {
+            (text, plain) == (old, was_plain)
+        }
+        (Value::List(items), Value::List(old)) => {
+            items.len() >= old.len()
+                && items.iter().zip(old).all(|(item, old)| extends(&item.value, &old.value, seen))
+        }
+        (Value::Section(_), Value::Section(old)) => old.iter().all(|(key, old)| {
+            value.get(key).is_some_and(|place| extends(&place.value, &old.value, seen))
+        }),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Addition, Item, Step, add};
+
+    fn key(name: &str) -> Step {
+        Step::Key(name.to_owned())
+    }
+
+    fn item(name: &str) -> Item {
+        Item {
+            lines: vec!["# new".to_owned(), format!("- name: {name}")],
+            inline: format!("{{name: {name}}}"),
+        }
+    }
+
+    /// With `new` in `a.servers`, and `/new` in the list of its first server.
+    fn added(text: &str) -> Option<String> {
+        let servers = vec![key("a"), key("servers")];
+        let of_first = [servers.clone(), vec![Step::Item(0), key("list")]].concat();
+        add(
+            text,
+            &[
+                Addition { path: servers, items: vec![item("new")] },
+                Addition { path: of_first, items: vec![item("/new")] },
+            ],
+        )
+    }
+
+    fn server_added(text: &str) -> Option<String> {
+        add(text, &[Addition { path: vec![key("a"), key("servers")], items: vec![item("new")] }])
+    }
+
+    #[test]
+    fn comments_and_all_else_stay() {
+        assert_eq!(
+            added(
+                "# head\na:\n  servers:\n    - list:\n        - name: / # first\n        # - name: /old\n    # - list: []\n  # about b\n  b: \"x\"   # end\n"
+            )
+            .as_deref(),
+            Some(
+                "# head\na:\n  servers:\n    - list:\n        - name: / # first\n        # - name: /old\n        # new\n        - name: /new\n    # - list: []\n    # new\n    - name: new\n  # about b\n  b: \"x\"   # end\n"
+            )
+        );
+        assert_eq!(
+            added("a:\r\n  servers:\r\n  - list:\r\n    - name: /\r\n  # about b\r\n  b: x")
+                .as_deref(),
+            Some(
+                "a:\r\n  servers:\r\n  - list:\r\n    - name: /\r\n    # new\r\n    - name: /new\r\n  # new\r\n  - name: new\r\n  # about b\r\n  b: x"
+            )
+        );
+    }
+
+    #[test]
+    fn lists_on_one_line_stay_on_one() {
+        assert_eq!(
+            added("a: {servers: [{list: [{name: /}]}, ]} # end").as_deref(),
+            Some("a: {servers: [{list: [{name: /}, {name: /new}]}, {name: new}]} # end")
+        );
+        assert_eq!(
+            added("a:\n  servers:\n    - {list: [ # all\n        {name: /}, # first\n      ]}")
+                .as_deref(),
+            Some(
+                "a:\n  servers:\n    - {list: [ # all\n        {name: /}, # first\n      {name: /new}]}\n    # new\n    - name: new\n"
+            ),
+        );
+    }
+
+    #[test]
+    fn a_list_that_is_missing_or_empty_begins() {
+        let filled = "a:\n  servers:\n    # new\n    - name: new\n";
+        assert_eq!(
+            server_added("a:\n").as_deref(),
+            Some("a:\n  servers:\n    # new\n    - name: new\n")
+        );
+        assert_eq!(server_added("a:\n  servers:").as_deref(), Some(filled));
+        assert_eq!(
+            server_added("a:\n  servers: null # none\n  b: 1\n").as_deref(),
+            Some("a:\n  servers:  # none\n    # new\n    - name: new\n  b: 1\n")
+        );
+        assert_eq!(
+            server_added("a:\n  servers: []\n    # - name: x\n").as_deref(),
+            Some("a:\n  servers: \n    # - name: x\n    # new\n    - name: new\n")
+        );
+        assert_eq!(
+            server_added("a:\n  b: 1\nc: 2\n").as_deref(),
+            Some("a:\n  b: 1\n  servers:\n    # new\n    - name: new\nc: 2\n")
+        );
+        assert_eq!(
+            server_added("a: {b: 1}\n").as_deref(),
+            Some("a: {b: 1, servers: [{name: new}]}\n")
+        );
+        assert_eq!(
+            server_added("").as_deref(),
+            Some("a:\n  servers:\n    # new\n    - name: new\n")
+        );
+    }
+
+    #[test]
+    fn what_stands_under_an_alias_is_added_once() {
+        let text = "a:\n  servers: &all\n    - name: x\nb: *all\n";
+        let paths = [vec![key("a"), key("servers")], vec![key("b")]];
+        let additions = paths.map(|path| Addition { path, items: vec![item("new")] });
+        let edited = add(text, &additions);
+        assert_eq!(
+            edited.as_deref(),
+            Some("a:\n  servers: &all\n    - name: x\n    # new\n    - name: new\nb: *all\n")
+        );
+    }
+
+    #[test]
+    fn nothing_is_added_where_something_else_would_change() {
+        for text in [
+            "a: {servers: }\n",
+            "a: text\n",
+            "a:\n  servers: text\n",
+            "a: *nowhere\n",
+            "a:\r  servers:\r    - name: x\r",
+        ] {
+            assert_eq!(server_added(text), None, "{text}");
+        }
+    }
+}
