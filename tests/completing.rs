@@ -322,6 +322,7 @@ fn a_new_server_has_a_name_tags_and_a_name_to_verify() {
     let port = port(&fixture, "SENSE2");
     for line in [
         "        serverName: \"SENSE2 (sense2.invalid)\"",
+        "        headers: null",
         "          \"environment\": \"demo\"",
         "          \"room\": \"north\"",
         &format!("          host: \"127.0.0.1:{port}\""),

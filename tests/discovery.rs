@@ -507,6 +507,7 @@ fn a_name_that_does_not_resolve_is_named() {
 fn an_answer_that_is_no_list_at_the_start_is_no_list_of_nothing() {
     let fixture = discovered("", "");
     for (fault, category) in [
+        (Fault::HugeList(0), "auth_error"),
         (Fault::LoginPage, "login_page"),
         (Fault::Status(403), "auth_error"),
         (Fault::Status(500), "http_5xx"),

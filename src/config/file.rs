@@ -62,12 +62,14 @@ impl ConfigFile {
         additions::add(&self.text, additions)
     }
 
-    /// `serverTagsDefinition`: Butler SOS wants all these tags on each server.
-    pub fn tag_names(&self) -> Vec<String> {
-        let Ok(document) = read_yaml(&self.path, &self.text) else { return Vec::new() };
+    /// `serverTagsDefinition`, where it is there: Butler SOS wants these tags on each
+    /// server. It does not start without the key.
+    pub fn tag_names(&self) -> Option<Vec<String>> {
+        let document = read_yaml(&self.path, &self.text).ok()?;
         let problems = Problems::default();
         let monitor = Node::root(&document, &problems).key("Butler-SOS").key("serversToMonitor");
-        monitor.key("serverTagsDefinition").items().filter_map(|tag| tag.text()).collect()
+        let names = monitor.key("serverTagsDefinition");
+        names.is_there().then(|| names.items().filter_map(|tag| tag.text()).collect())
     }
 
     /// How to talk TLS, where a server does not differ.

@@ -17,6 +17,7 @@ use crate::{
 pub const TESTS: &[Test] = tests![
     ["openssl"] a_passphrase_comes_from_a_file_and_a_pfx_has_its_key,
     ["nginx"] what_nginx_lists_is_found_and_polled,
+    ["nginx"] what_nginx_lists_completes_a_configuration,
     ["nginx"] nginx_refuses_in_words_that_are_explained,
     ["nginx"] what_nginx_lists_may_change_while_stream_runs,
 ];
@@ -238,6 +239,46 @@ fn what_nginx_lists_is_found_and_polled() {
             assert!(ids.contains(&format!("{name}/{prefix}").as_str()), "{name} {prefix}");
         }
     }
+    assert_eq!(events.last().expect("a summary")["targets"], 36);
+}
+
+fn what_nginx_lists_completes_a_configuration() {
+    let site = NginxSite::new();
+    let (_, host, port) = site.nodes[0];
+    let config = site.path("config.yaml");
+    let text = format!(
+        "# Ours
+Butler-SOS:
+  cert: {{clientCert: client.pem, clientCertKey: client_key.pem, clientCertCA: root.pem}}
+  userSessions: {{enableSessionExtract: true}}
+  serversToMonitor:
+    servers:
+      - host: {host}:4747
+        userSessions:
+          enable: true
+          host: {host}:{port}
+          virtualProxies:
+            - virtualProxy: /  # the hub
+"
+    );
+    fs::write(&config, &text).expect("written");
+    let with_config = |arguments: &[&str]| {
+        let mut command = program();
+        command.args(arguments).arg("-c").arg(&config);
+        Finished::of(command)
+    };
+    let repository = format!("localhost:{}", site.repository);
+    let run = with_config(&["discover", "--host", &repository]);
+    assert!(run.stdout.contains("; 35 of them are missing in "), "{}{}", run.stdout, run.stderr);
+    let run = with_config(&["discover", "--host", &repository, "--output", "yaml"]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert!(run.stdout.starts_with(&text), "{}", run.stdout);
+    fs::write(&config, &run.stdout).expect("written");
+    let check = with_config(&["check", "--repository", &repository]);
+    assert_eq!(check.code, Some(0), "{}", check.stdout);
+    let expected = "every virtual proxy that it lists is polled";
+    assert!(check.stdout.contains(expected), "{}", check.stdout);
+    let events = with_config(&["once"]).events();
     assert_eq!(events.last().expect("a summary")["targets"], 36);
 }
 

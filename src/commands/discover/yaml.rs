@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    super::{CommandError, Exit},
+    super::{CommandError, Exit, counted},
     found::{Beside, Found},
 };
 use crate::{
@@ -80,13 +80,14 @@ fn additions(found: &Found, beside: &Beside, comparison: &Comparison<'_>) -> Vec
                     let path = servers_path().into_iter().chain(keys).collect();
                     let items = with_comment(compared.missing().map(virtual_proxy).collect());
                     additions.push(Addition { path, items });
-                    log_added(&format!("{missing} of `{}`", server.name));
+                    let number = counted(missing, "virtual proxy", "virtual proxies");
+                    tracing::info!("added: {number} of `{}`", server.name);
                 }
             }
             None if node.address.is_ok() => {
                 let new = NewServer::beside(found, beside, node);
                 verified.extend(new.verified_name());
-                log_added(&format!("the server `{}`", new.name));
+                tracing::info!("added: the server `{}`", new.name);
                 servers.push(new.item());
             }
             None => tracing::warn!(
@@ -104,10 +105,6 @@ fn additions(found: &Found, beside: &Beside, comparison: &Comparison<'_>) -> Vec
         additions.push(Addition { path, items: verified });
     }
     additions
-}
-
-fn log_added(what: &str) {
-    tracing::info!("added: {what}");
 }
 
 fn servers_path() -> Vec<Step> {
@@ -185,14 +182,14 @@ struct NewServer<'a> {
     name: String,
     /// What keeps it from being polled from this machine.
     problem: Option<String>,
-    /// `serverTags`; none where nobody knows the value.
-    tags: Vec<(String, Option<String>)>,
+    /// `serverTags`, where Butler SOS reads the file, too; no value where nobody knows it.
+    tags: Option<Vec<(String, Option<String>)>>,
 }
 
 impl<'a> NewServer<'a> {
     fn new(found: &Found, node: &'a Node) -> Self {
         let problem = found.problem_of(node);
-        Self { node, name: node.server_name.clone(), problem, tags: Vec::new() }
+        Self { node, name: node.server_name.clone(), problem, tags: None }
     }
 
     /// In a file with other servers: with a name of its own, and the tags that all have.
@@ -208,8 +205,12 @@ impl<'a> NewServer<'a> {
             let first = values.next().flatten()?;
             values.all(|value| value == Some(first)).then(|| first.clone())
         };
+        let with_value = |name: String| {
+            let value = value(&name);
+            (name, value)
+        };
         let names = beside.file.tag_names();
-        new.tags = names.into_iter().map(|name| (name.clone(), value(&name))).collect();
+        new.tags = names.map(|names| names.into_iter().map(with_value).collect());
         new
     }
 
@@ -234,10 +235,13 @@ impl<'a> NewServer<'a> {
         lines.push(format!("- host: {}", quoted(&self.engine())));
         lines.push(format!("  serverName: {}", quoted(&self.name)));
         lines.push(format!("  serverDescription: {}", quoted(&self.node.description())));
-        if !self.tags.is_empty() {
-            lines.push("  serverTags:".to_owned());
+        if let Some(tags) = &self.tags {
+            // Butler SOS does not start where a server lacks one of these keys.
+            lines.push("  headers: null".to_owned());
+            let nothing = if tags.is_empty() { " null" } else { "" };
+            lines.push(format!("  serverTags:{nothing}"));
         }
-        for (name, value) in &self.tags {
+        for (name, value) in self.tags.iter().flatten() {
             let (value, edit) = match value {
                 Some(value) => (value.as_str(), ""),
                 None => (UNKNOWN, "  # EDIT"),
@@ -258,13 +262,10 @@ impl<'a> NewServer<'a> {
         let pair = |(name, value): &(String, Option<String>)| {
             format!("{}: {}", quoted(name), quoted(value.as_deref().unwrap_or(UNKNOWN)))
         };
-        let tags = match &*self.tags {
-            [] => String::new(),
-            tags => {
-                let pairs: Vec<String> = tags.iter().map(pair).collect();
-                format!("serverTags: {{{}}}, ", pairs.join(", "))
-            }
-        };
+        let tags = self.tags.as_ref().map_or_else(String::new, |tags| {
+            let pairs: Vec<String> = tags.iter().map(pair).collect();
+            format!("headers: null, serverTags: {{{}}}, ", pairs.join(", "))
+        });
         let listed = self.node.listed.virtual_proxies.iter();
         let prefixes: Vec<String> = listed.map(|listed| virtual_proxy(listed).inline).collect();
         format!(
