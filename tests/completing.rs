@@ -228,7 +228,7 @@ fn files_may_be_written_in_many_ways() {
 }
 
 #[test]
-fn a_file_to_which_nothing_can_be_added_stays_out_of_it() {
+fn where_nothing_can_be_added_safely_a_new_file_is_printed() {
     let fixture = Fixture::new(NODES, "");
     let (central, sense2) = (port(&fixture, "Central"), port(&fixture, "SENSE2"));
     // One list for both: what is added for one node would be polled on the other.

@@ -67,7 +67,7 @@ impl Editor<'_> {
                 let items = nested(&path[depth..], &addition.items)?;
                 return Some(vec![self.append(parent, outer, depth, &items)?]);
             };
-            if child.value.is_empty() && !self.is_inline(parent) {
+            if child.value.is_empty() && !parent.is_inline {
                 let items = nested(&path[depth + 1..], &addition.items)?;
                 return Some(self.fill(parent, child, depth + 1, &items));
             }
@@ -85,17 +85,16 @@ impl Editor<'_> {
         depth: usize,
         items: &[Item],
     ) -> Option<Edit> {
-        if !self.is_inline(place) {
+        if !place.is_inline {
             let at = self.end_of_block(place.span.end, outer);
             return Some(self.insert(at, self.column(place), depth, items));
         }
         let at = place.span.end.checked_sub(1)?;
         let inline: Vec<&str> = items.iter().map(|item| &*item.inline).collect();
-        let needs_comma = place.value.last().is_some_and(|last| {
-            let mut behind = self.text[last.span.end.min(at)..at].lines();
-            !behind.any(|line| line.split('#').next().is_some_and(|line| line.contains(',')))
-        });
-        let comma = if needs_comma { ", " } else { "" };
+        let comma = match place.value.last() {
+            Some(last) if !has_comma(self.text.get(last.span.end.min(at)..at)?) => ", ",
+            _ => "",
+        };
         Some(Edit { range: at..at, depth, text: format!("{comma}{}", inline.join(", ")) })
     }
 
@@ -141,10 +140,6 @@ impl Editor<'_> {
         at
     }
 
-    fn is_inline(&self, place: &Place) -> bool {
-        self.text[place.span.clone()].starts_with(['[', '{'])
-    }
-
     /// How far the items of a block are indented. A list may begin for the parser behind
     /// its first dash.
     fn column(&self, place: &Place) -> usize {
@@ -168,6 +163,11 @@ impl Editor<'_> {
         edited.push_str(&self.text[at..]);
         edited
     }
+}
+
+/// Returns whether a comma stands in a text, outside its comments.
+fn has_comma(text: &str) -> bool {
+    text.lines().any(|line| line.split('#').next().is_some_and(|words| words.contains(',')))
 }
 
 /// Items with the keys above them that are missing.
@@ -215,7 +215,11 @@ fn extends(
 
 #[cfg(test)]
 mod tests {
-    use super::{Addition, Item, Step, add};
+    use std::collections::HashSet;
+
+    use proptest::{collection::vec, prelude::prop_assert, proptest, sample::select};
+
+    use super::{Addition, Item, Step, add, extends, yaml};
 
     fn key(name: &str) -> Step {
         Step::Key(name.to_owned())
@@ -332,6 +336,32 @@ mod tests {
             "a:\r  servers:\r    - name: x\r",
         ] {
             assert_eq!(server_added(text), None, "{text}");
+        }
+        assert_eq!(
+            server_added("a:\n  servers:\n  - [x]\n  - ü\n").as_deref(),
+            Some("a:\n  servers:\n  - [x]\n  - ü\n  # new\n  - name: new\n"),
+            "a block whose first item is in brackets"
+        );
+    }
+
+    /// Pieces of a file; few of the texts made of them are YAML.
+    const PIECES: &[&str] = &[
+        "\n", "\n  ", "\n    ", "- ", "a: ", "list:", "[", "]", "{", "}", ", ", "# x", "&b ", "*b",
+        "ü", "|", "'", "\r\n", "null", "~", "<<: ", "!!str ", "? ",
+    ];
+
+    proptest! {
+        #[test]
+        fn what_is_there_stays_or_nothing_is_added(
+            pieces in vec(select(PIECES), 0..24),
+            start in select(&["a: ", "a:\n  servers:", "a:\n  servers:\n  - list:\n", ""][..]),
+        ) {
+            let text = format!("{start}{}", pieces.concat());
+            if let Some(after) = added(&text) {
+                let before = yaml::read(&text).expect("it was read");
+                let after = yaml::read(&after).expect("it is YAML");
+                prop_assert!(extends(&after.value, &before.value, &mut HashSet::new()));
+            }
         }
     }
 }

@@ -13,7 +13,9 @@ use std::{
 };
 
 use super::{cures, reader::Step};
-use granit_parser::{Event, Marker, Options, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
+use granit_parser::{
+    Event, Marker, Options, Parser, ScalarStyle, ScanError, Span, StrInput, StructureStyle, Tag,
+};
 
 /// How many sections and lists may stand within each other.
 const MAX_DEPTH: usize = 128;
@@ -31,6 +33,8 @@ pub struct Place {
     /// Where the value itself stands in the text, in bytes: with an alias, where its
     /// anchor is. A block ends behind its last value that is there.
     pub span: Range<usize>,
+    /// A list or a section in brackets.
+    pub is_inline: bool,
     pub value: Arc<Value>,
 }
 
@@ -179,7 +183,12 @@ pub fn read(text: &str) -> Result<Place, Mistake> {
             event => document = Some(loader.place(event, span, 0)?),
         }
     }
-    let nothing = || Place { line: 1, span: 0..0, value: Arc::new(Value::Section(Vec::new())) };
+    let nothing = || Place {
+        line: 1,
+        span: 0..0,
+        is_inline: false,
+        value: Arc::new(Value::Section(Vec::new())),
+    };
     Ok(document.unwrap_or_else(nothing))
 }
 
@@ -208,6 +217,7 @@ impl<'t> Loader<'t> {
             return Err(Mistake::new(line, "has too many levels within each other"));
         }
         let begin = bytes(start.start);
+        let mut is_inline = false;
         let (value, anchor) = match event {
             Event::Alias(anchor) => {
                 self.end = bytes(start.end);
@@ -224,17 +234,20 @@ impl<'t> Loader<'t> {
                 }
                 (Value::Scalar { text: text.into_owned(), plain }, anchor)
             }
-            Event::SequenceStart(_, anchor, tag) => {
+            Event::SequenceStart(style, anchor, tag) => {
                 known_tag(tag.as_deref(), line)?;
+                is_inline = style == StructureStyle::Flow;
                 (Value::List(self.list(depth)?), anchor)
             }
-            Event::MappingStart(_, anchor, tag) => {
+            Event::MappingStart(style, anchor, tag) => {
                 known_tag(tag.as_deref(), line)?;
+                is_inline = style == StructureStyle::Flow;
                 (Value::Section(self.section(depth)?), anchor)
             }
             _ => return Err(Mistake::new(line, "ends where a value was expected")),
         };
-        let place = Place { line, span: begin..self.end.max(begin), value: Arc::new(value) };
+        let span = begin..self.end.max(begin);
+        let place = Place { line, span, is_inline, value: Arc::new(value) };
         if anchor > 0 {
             self.anchors.insert(anchor, place.clone());
         }
