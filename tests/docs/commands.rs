@@ -170,7 +170,8 @@ impl Place {
             .replace("--host sense1.company.com", &format!("--host localhost:{repository}"))
             .replace("sense1.company.com", "sense1.example.com")
             .replace("/etc/qlik-sessions/", "")
-            .replace("/var/log/qlik-sessions/", "");
+            .replace("/var/log/qlik-sessions/", "")
+            .replace("/var/lib/vector/qlik-sessions-", "");
         Self { fixture, command }
     }
 
