@@ -13,45 +13,15 @@ use jiff::{
     tz::TimeZone,
 };
 
-use super::{SimulatedSession, population::new_session};
+use super::{
+    SimulatedSession,
+    population::{STAFF, new_session},
+};
 
 /// The virtual proxies: server, prefix.
 pub const TARGETS: &[(&str, &str)] =
     &[("sense1", "/"), ("sense1", "/sales"), ("sense2", "/"), ("sense2", "/hr")];
 
-/// People who work with Qlik Sense.
-const STAFF: &[(&str, &str)] = &[
-    ("LAB", "goran"),
-    ("LAB", "maria"),
-    ("LAB", "åsa"),
-    ("LAB", "chen.wei"),
-    ("LAB", "o'neill"),
-    ("LAB", "kofi"),
-    ("LAB", "svetlana"),
-    ("LAB", "hana"),
-    ("LAB", "jørgen"),
-    ("LAB", "lucia"),
-    ("LAB", "pieter"),
-    ("LAB", "yusuf"),
-    ("LAB", "山田太郎"),
-    ("LAB", "ines"),
-    ("ACME", "jdoe"),
-    ("ACME", "apatel"),
-    ("ACME", "mrossi"),
-    ("ACME", "ysato"),
-    ("ACME", "lmüller"),
-    ("ACME", "nbergström"),
-    ("ACME", "fatima.z"),
-    ("ACME", "tnguyen"),
-    ("ACME", "skowalski"),
-    ("ACME", "cdubois"),
-    ("ACME", "rsilva"),
-    ("ACME", "bkaya"),
-    ("ACME", "einarsson"),
-    ("ACME", "dpopescu"),
-    ("ACME", "gwagner"),
-    ("ACME", "okonkwo"),
-];
 /// What reads reports for others, every night.
 const NIGHT_JOB: (&str, &str) = ("LAB", "svc_printing");
 /// Opens everything at once on Mondays.

@@ -6,7 +6,8 @@ use fastrand::Rng;
 
 use super::SimulatedSession;
 
-const PEOPLE: &[(&str, &str)] = &[
+/// People who work with Qlik Sense.
+pub(super) const STAFF: &[(&str, &str)] = &[
     ("LAB", "goran"),
     ("LAB", "maria"),
     ("LAB", "åsa"),
@@ -14,6 +15,13 @@ const PEOPLE: &[(&str, &str)] = &[
     ("LAB", "o'neill"),
     ("LAB", "kofi"),
     ("LAB", "svetlana"),
+    ("LAB", "hana"),
+    ("LAB", "jørgen"),
+    ("LAB", "lucia"),
+    ("LAB", "pieter"),
+    ("LAB", "yusuf"),
+    ("LAB", "山田太郎"),
+    ("LAB", "ines"),
     ("ACME", "jdoe"),
     ("ACME", "apatel"),
     ("ACME", "mrossi"),
@@ -21,7 +29,18 @@ const PEOPLE: &[(&str, &str)] = &[
     ("ACME", "lmüller"),
     ("ACME", "nbergström"),
     ("ACME", "fatima.z"),
+    ("ACME", "tnguyen"),
+    ("ACME", "skowalski"),
+    ("ACME", "cdubois"),
+    ("ACME", "rsilva"),
+    ("ACME", "bkaya"),
+    ("ACME", "einarsson"),
+    ("ACME", "dpopescu"),
+    ("ACME", "gwagner"),
+    ("ACME", "okonkwo"),
 ];
+/// Only every second one of them is there in `demo`, so that some hold several sessions.
+const EVERY: usize = 2;
 /// Sessions that a virtual proxy tends to.
 const USUAL: usize = 6;
 /// A user may hold this many sessions in parallel.
@@ -68,7 +87,7 @@ impl Population {
             sessions.push(SimulatedSession::new(&session_id, "NONE", &anonymous));
             return;
         }
-        let (directory, id) = PEOPLE[self.random.usize(..PEOPLE.len())];
+        let (directory, id) = STAFF[EVERY * self.random.usize(..STAFF.len() / EVERY)];
         let held = sessions
             .iter()
             .filter(|session| session.user_directory == directory && session.user_id == id)
