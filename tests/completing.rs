@@ -304,7 +304,9 @@ fn a_wrong_port_is_reported_and_not_added_to() {
     let run = discover(&fixture, &[]);
     assert_eq!(run.stdout.matches("other port").count(), 2, "{}", run.stdout);
     assert!(run.stdout.contains("! the server `SENSE2` is polled on port"), "{}", run.stdout);
-    assert_eq!(completed(&fixture), text(&fixture));
+    let run = discover(&fixture, &["--output", "yaml"]);
+    assert_eq!(run.stdout, text(&fixture));
+    assert!(run.stderr.contains("the server `SENSE2` is polled on port"), "{}", run.stderr);
 }
 
 #[test]

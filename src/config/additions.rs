@@ -120,10 +120,10 @@ impl Editor<'_> {
 
     /// The line behind a block whose last value ends somewhere, comments included.
     fn end_of_block(&self, end: usize, outer: Option<usize>) -> usize {
-        let is_behind_a_line = self.text[..end].ends_with('\n');
+        // A text of several lines ends where the next value begins.
+        let end = self.text[..end].trim_end().len();
         let rest = &self.text[end..];
-        let line =
-            if is_behind_a_line { 0 } else { rest.find('\n').map_or(rest.len(), |at| at + 1) };
+        let line = rest.find('\n').map_or(rest.len(), |at| at + 1);
         self.after_comments(end + line, outer)
     }
 
@@ -282,6 +282,19 @@ mod tests {
                 "a:\n  servers:\n    - {list: [ # all\n        {name: /}, # first\n      {name: /new}]}\n    # new\n    - name: new\n"
             ),
         );
+    }
+
+    #[test]
+    fn a_text_of_several_lines_stays_whole() {
+        assert_eq!(
+            server_added("a:\n  servers:\n    - text: |\n        b\n\n        c\n\n  d: 1\n")
+                .as_deref(),
+            Some(
+                "a:\n  servers:\n    - text: |\n        b\n\n        c\n    # new\n    - name: new\n\n  d: 1\n"
+            )
+        );
+        let kept = "a:\n  servers:\n    - text: |+\n        b\n\n  d: 1\n";
+        assert_eq!(server_added(kept), None, "its empty line is part of it");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! One thing in which a configuration and a list of the repository service differ,
 //! in words.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use super::Node;
 use crate::target::{Server, VirtualProxy};
@@ -146,6 +146,15 @@ impl Difference<'_> {
                 "is it a load balancer, or a node under a name that this machine knows and the QMC does not? Poll each node by its own address, or its sessions may count twice".to_owned()
             }
         }
+    }
+}
+
+impl fmt::Display for Difference<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(virtual_proxy) = self.virtual_proxy() {
+            write!(f, "{virtual_proxy}: ")?;
+        }
+        write!(f, "{} ({})", self.message(), self.hint())
     }
 }
 

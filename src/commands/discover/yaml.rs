@@ -49,6 +49,9 @@ pub fn write(out: &mut impl Write, found: &Found) -> Result<Exit, CommandError> 
 /// added safely.
 fn completed(found: &Found, beside: &Beside) -> Option<String> {
     let comparison = beside.compare(found);
+    for difference in comparison.differences.iter().filter(|it| !it.is_missing()) {
+        tracing::warn!("{difference}");
+    }
     let additions = additions(found, beside, &comparison);
     if additions.is_empty() {
         tracing::info!("nothing is missing in {}", beside.file.path.display());
