@@ -16,7 +16,7 @@ use super::{CommandError, Exit, counted, time_zone};
 use crate::{
     cli::{ReportArgs, ReportOutput},
     report::{
-        input::{Source, read_lines},
+        input::{Source, read_records},
         render,
         totals::{Question, Report, Store, Time, count},
     },
@@ -28,7 +28,7 @@ pub fn run(args: &ReportArgs) -> Result<Exit, CommandError> {
     let mut exit = Exit::Done;
     for path in &args.files {
         let source = Source::new(path);
-        if let Err(error) = read_lines(&source, |line| store.add_line(line)) {
+        if let Err(error) = read_records(&source, |record| store.add_line(record)) {
             tracing::error!("{source} cannot be read to its end: {error}");
             exit = Exit::Failed;
         }

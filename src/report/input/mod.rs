@@ -1,7 +1,10 @@
-//! From files to records, one line at a time.
+//! From files to records: one line is one record, and several threads read them.
 
+mod blocks;
 mod files;
+mod read;
 mod record;
 
-pub use files::{Source, read_lines};
+pub use files::Source;
+pub use read::read_records;
 pub use record::{Kind, Record, SessionRecord, Text, parse_time};

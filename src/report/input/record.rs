@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use xxhash_rust::xxh3::xxh3_128;
 
 /// A text that is borrowed from its line where it holds no escapes.
@@ -73,9 +74,9 @@ pub struct SessionRecord<'a> {
     /// The user's id in that directory.
     #[serde(borrow)]
     pub user_id: Option<Text<'a>>,
-    /// `DIRECTORY\id`.
+    /// `DIRECTORY\id`, as it is written: it is rarely needed.
     #[serde(borrow)]
-    pub user: Option<Text<'a>>,
+    user: Option<&'a RawValue>,
     /// The first poll that saw it.
     #[serde(borrow)]
     pub first_seen: Option<Text<'a>>,
@@ -85,17 +86,12 @@ pub struct SessionRecord<'a> {
 
 impl SessionRecord<'_> {
     /// `DIRECTORY\id`, unless users are not named.
-    pub fn user(&self) -> Option<Cow<'_, str>> {
-        if let Some(user) = &self.user {
-            return Some(Cow::Borrowed(user.as_str()));
+    pub fn user(&self) -> Option<String> {
+        if let Some(user) = self.user {
+            return serde_json::from_str(user.get()).ok();
         }
         let (directory, id) = (self.user_directory.as_ref()?, self.user_id.as_ref()?);
-        Some(Cow::Owned(format!("{}\\{}", directory.as_str(), id.as_str())))
-    }
-
-    /// Milliseconds since 1970.
-    pub fn first_seen(&self) -> Option<i64> {
-        milliseconds(self.first_seen.as_ref()?)
+        Some(format!("{}\\{}", directory.as_str(), id.as_str()))
     }
 }
 
@@ -124,7 +120,7 @@ pub struct Record<'a> {
     #[serde(borrow)]
     user_id: Option<Text<'a>>,
     #[serde(borrow)]
-    user: Option<Text<'a>>,
+    user: Option<&'a RawValue>,
     #[serde(borrow)]
     first_seen: Option<Text<'a>>,
     first_seen_at_baseline: Option<bool>,
@@ -162,8 +158,14 @@ impl<'a> Record<'a> {
     /// The event on this line, if it is one: JSON with what every event has,
     /// and with what its kind needs.
     pub fn parse(line: &'a [u8]) -> Option<Self> {
-        let record: Self = serde_json::from_slice(line).ok()?;
-        record.is_whole().then_some(record)
+        let record: Self = match str::from_utf8(line) {
+            // What is valid as a whole is not checked once more piece by piece.
+            Ok(text) => serde_json::from_str(text),
+            // The damage may be in a text that a report does not need.
+            Err(_) => serde_json::from_slice(line),
+        }
+        .ok()?;
+        (record.is_whole() && record.user_is_text()).then_some(record)
     }
 
     fn is_whole(&self) -> bool {
@@ -182,12 +184,16 @@ impl<'a> Record<'a> {
         }
     }
 
+    fn user_is_text(&self) -> bool {
+        self.user.is_none_or(|user| user.get().starts_with('"'))
+    }
+
     /// The kind.
     pub fn kind(&self) -> Kind {
         Kind::new(self.event.as_str())
     }
 
-    /// The time of the poll as it is written; equal texts are equal times.
+    /// The time of the poll as it is written.
     pub fn timestamp(&self) -> &str {
         self.timestamp.as_str()
     }
@@ -202,7 +208,7 @@ impl<'a> Record<'a> {
 
     /// The last poll that saw a session, in milliseconds since 1970.
     pub fn last_seen(&self) -> Option<i64> {
-        milliseconds(self.last_seen.as_ref()?)
+        parse_time(self.last_seen.as_ref()?.as_str())
     }
 
     /// Takes the session out of an event about one.
@@ -218,13 +224,8 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Milliseconds since 1970. Vector leaves a fraction of `.000` out, so times
-/// are compared as numbers, never as texts.
-fn milliseconds(text: &Text<'_>) -> Option<i64> {
-    parse_time(text.as_str())
-}
-
-/// A time of an event, in milliseconds since 1970.
+/// A time of an event, in milliseconds since 1970. Vector leaves a fraction of `.000`
+/// out, so times are compared as numbers, never as texts.
 pub fn parse_time(text: &str) -> Option<i64> {
     text.parse::<Timestamp>().ok().map(Timestamp::as_millisecond)
 }

@@ -40,7 +40,7 @@ pub struct Store {
     /// Ids of the events that are no sessions at a poll: those are many, and
     /// [`Ranges`] know them.
     seen: HashSet<u128>,
-    latest_time: (String, Time),
+    times: Times,
 }
 
 /// One virtual proxy on one server.
@@ -177,10 +177,10 @@ impl Store {
         self.wanted_site.as_deref().or_else(|| self.sites.first().map(String::as_str))
     }
 
-    /// Takes one line.
-    pub fn add_line(&mut self, line: &[u8]) {
-        match Record::parse(line) {
-            Some(record) => match self.time_of(&record) {
+    /// Takes one line: its event, or none where it is no event.
+    pub fn add_line(&mut self, record: Option<&mut Record<'_>>) {
+        match record {
+            Some(record) => match self.times.read(record.timestamp()) {
                 Some(time) => self.add(record, time),
                 None => self.lines.not_events += 1,
             },
@@ -188,17 +188,8 @@ impl Store {
         }
     }
 
-    /// Many lines in a row share one time.
-    fn time_of(&mut self, record: &Record<'_>) -> Option<Time> {
-        if self.latest_time.0 != record.timestamp() {
-            let time = parse_time(record.timestamp())?;
-            self.latest_time = (record.timestamp().to_owned(), time);
-        }
-        Some(self.latest_time.1)
-    }
-
-    fn add(&mut self, record: Record<'_>, time: Time) {
-        if !self.is_of_wanted_site(&record) {
+    fn add(&mut self, record: &mut Record<'_>, time: Time) {
+        if !self.is_of_wanted_site(record) {
             self.lines.other_sites += 1;
             return;
         }
@@ -223,29 +214,29 @@ impl Store {
         self.wanted_site.as_deref().is_none_or(|wanted| Some(wanted) == site)
     }
 
-    fn add_session(&mut self, mut record: Record<'_>, time: Time) -> bool {
-        let Some(target) = self.target_of(&record) else { return true };
+    fn add_session(&mut self, record: &mut Record<'_>, time: Time) -> bool {
+        let Some(target) = self.target_of(record) else { return true };
         let session = record.take_session();
         self.list(target, &session, time)
     }
 
     /// An event whose id was not seen before; always new.
-    fn add_rare(&mut self, mut record: Record<'_>, time: Time) -> bool {
+    fn add_rare(&mut self, record: &mut Record<'_>, time: Time) -> bool {
         match record.kind() {
-            Kind::SiteSummary => self.add_site_summary(&record, time),
-            Kind::PollError | Kind::DiscoveryError => self.add_failure(&record, time),
+            Kind::SiteSummary => self.add_site_summary(record, time),
+            Kind::PollError | Kind::DiscoveryError => self.add_failure(record, time),
             Kind::Other => {}
             kind => {
-                if let Some(target) = self.target_of(&record) {
+                if let Some(target) = self.target_of(record) {
                     match kind {
-                        Kind::SessionSummary => self.add_summary(target, &record, time),
+                        Kind::SessionSummary => self.add_summary(target, record, time),
                         Kind::Sessions => {
                             for session in record.sessions.iter().flatten() {
                                 self.list(target, session, time);
                             }
                         }
                         Kind::TargetRemoved => self.targets[target].removed.push(time),
-                        _ => self.add_change(target, &mut record, time),
+                        _ => self.add_change(target, record, time),
                     }
                 }
             }
@@ -307,13 +298,13 @@ impl Store {
         let (kind, last_seen) = (record.kind(), record.last_seen());
         let duration_seconds = record.duration_seconds;
         let session = record.take_session();
+        let first_seen = self.times.first_seen(&session);
         self.has_lifecycle = true;
         let number = self.session(target, &session);
         let facts = &mut self.sessions[number];
         if kind == Kind::SessionStarted {
-            facts.add_begin(Begin { time: session.first_seen().unwrap_or(time), is_bound: false });
+            facts.add_begin(Begin { time: first_seen.unwrap_or(time), is_bound: false });
         } else if let Some(last_seen) = last_seen {
-            let first_seen = session.first_seen();
             let seen_for = (last_seen - first_seen.unwrap_or(last_seen)).max(0) as u64;
             facts.ends.push(End {
                 time,
@@ -335,7 +326,7 @@ impl Store {
         }
         self.targets[target].polls[poll as usize].listed += 1;
         // As a rule a session has one begin, and this is a look at one number.
-        if let Some(time) = session.first_seen() {
+        if let Some(time) = self.times.first_seen(session) {
             facts.add_begin(Begin { time, is_bound: session.first_seen_at_baseline == Some(true) });
         }
         true
@@ -380,6 +371,25 @@ impl Store {
         let proxies = self.target_numbers.entry(server_name.into()).or_default();
         proxies.insert(virtual_proxy.into(), number);
         Some(number)
+    }
+}
+
+/// Times by their texts: many lines share them.
+#[derive(Debug, Default)]
+struct Times(HashMap<Box<str>, Time>);
+
+impl Times {
+    fn read(&mut self, text: &str) -> Option<Time> {
+        if let Some(&time) = self.0.get(text) {
+            return Some(time);
+        }
+        let time = parse_time(text)?;
+        self.0.insert(text.into(), time);
+        Some(time)
+    }
+
+    fn first_seen(&mut self, session: &SessionRecord<'_>) -> Option<Time> {
+        self.read(session.first_seen.as_ref()?.as_str())
     }
 }
 

@@ -1,0 +1,106 @@
+//! A source as blocks of whole lines, so that several threads can read lines.
+
+use std::{
+    io::{self, Read},
+    time::{Duration, Instant},
+};
+
+use super::Source;
+
+/// About how much a block has. It stays in a processor's cache until it is parsed.
+const BLOCK_BYTES: u64 = 256 * 1024;
+
+/// Longest line that can be an event: many times what `maxLineBytes` is by
+/// default. More is cut, so that a file of another kind takes no memory.
+const MAX_LINE_BYTES: usize = 64 * 1024 * 1024;
+
+/// What takes less time to read needs no message.
+const PROGRESS_AFTER: Duration = Duration::from_secs(1);
+
+/// Time between two messages about the progress.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+
+/// The blocks of one source, in order.
+pub struct Blocks<'a> {
+    reader: Box<dyn Read + Send>,
+    /// The begin of the line that the latest block did not end.
+    rest: Vec<u8>,
+    /// Why nothing more can be read, until that is reported.
+    error: Option<io::Error>,
+    is_at_end: bool,
+    number: usize,
+    progress: Progress<'a>,
+}
+
+impl<'a> Blocks<'a> {
+    /// Opens a source.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub fn open(source: &'a Source) -> io::Result<Self> {
+        Ok(Self {
+            reader: source.open()?,
+            rest: Vec::new(),
+            error: None,
+            is_at_end: false,
+            number: 0,
+            progress: Progress::new(source),
+        })
+    }
+
+    /// Replaces the block by the next one. Returns its number; none at the end.
+    ///
+    /// # Errors
+    /// When the source cannot be read, after the whole lines before that.
+    pub fn next(&mut self, block: &mut Vec<u8>) -> io::Result<Option<usize>> {
+        block.clear();
+        block.append(&mut self.rest);
+        while !self.is_at_end {
+            let start = block.len();
+            match self.reader.by_ref().take(BLOCK_BYTES).read_to_end(block) {
+                Ok(length) => self.is_at_end = length == 0,
+                Err(error) => {
+                    self.is_at_end = true;
+                    self.error = Some(error);
+                }
+            }
+            self.progress.add(block.len() - start);
+            let line_end = memchr::memrchr(b'\n', &block[start..]).map(|at| start + at + 1);
+            if let Some(end) = line_end {
+                self.rest = block.split_off(end);
+            }
+            if line_end.is_some() || block.len() >= MAX_LINE_BYTES {
+                return Ok(Some(self.take_number()));
+            }
+        }
+        match self.error.take() {
+            Some(error) => Err(error),
+            None => Ok((!block.is_empty()).then(|| self.take_number())),
+        }
+    }
+
+    fn take_number(&mut self) -> usize {
+        self.number += 1;
+        self.number - 1
+    }
+}
+
+struct Progress<'a> {
+    source: &'a Source,
+    next: Instant,
+    bytes: usize,
+}
+
+impl<'a> Progress<'a> {
+    fn new(source: &'a Source) -> Self {
+        Self { source, next: Instant::now() + PROGRESS_AFTER, bytes: 0 }
+    }
+
+    fn add(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        if Instant::now() >= self.next {
+            self.next = Instant::now() + PROGRESS_EVERY;
+            tracing::info!("reading {}: {} MB", self.source, self.bytes / 1_000_000);
+        }
+    }
+}
