@@ -345,7 +345,7 @@ impl Server {
 }
 
 /// A server of the configuration that is not to be polled: its `userSessions.enable`
-/// is not true.
+/// is false.
 #[derive(Clone, Debug)]
 pub struct SwitchedOff {
     /// `serverName`, else the host without its port.

@@ -476,6 +476,41 @@ fn a_server_of_the_configuration_keeps_its_name_and_gets_what_is_listed() {
 }
 
 #[test]
+fn a_server_that_is_switched_off_is_not_discovered() {
+    let discovery = |fixture: &Fixture| {
+        let port = fixture.site.address(REPOSITORY).port();
+        format!("    discovery: {{host: \"localhost:{port}\"}}")
+    };
+    let fixture = Fixture::new(NODES, "");
+    fixture.configure(Duration::from_secs(1), &discovery(&fixture));
+    let text = std::fs::read_to_string(&fixture.config).expect("the configuration");
+    let (first, second) = text.split_once("      - host: SENSE2").expect("two servers");
+    let second = second.replace("enable: true", "enable: false");
+    let text = format!("{first}      - host: SENSE2{second}");
+    std::fs::write(&fixture.config, &text).expect("written");
+    let polled = |fixture: &Fixture| {
+        let run = fixture.once();
+        assert!(run.stderr.contains("the node SENSE2 is not polled"), "{}", run.stderr);
+        targets(&run.events(), "session_summary")
+    };
+    let central = names(&["Central /", "Central /sales", "Central /sales/emea"]);
+    assert_eq!(polled(&fixture), central);
+    let check = Finished::of(fixture.command("check"));
+    assert_eq!(check.code, Some(0), "{}", check.stdout);
+    assert!(check.stdout.contains("so not polled: SENSE2"), "{}", check.stdout);
+    // By its host alone, where the port is another one.
+    let port = fixture.site.address("SENSE2").port();
+    let other = text.replace(&format!("127.0.0.1:{port}"), "127.0.0.1:4243");
+    assert_ne!(other, text);
+    std::fs::write(&fixture.config, &other).expect("written");
+    assert_eq!(polled(&fixture), central);
+    // A server of which nobody said whether its sessions are wanted.
+    std::fs::write(&fixture.config, text.replace("          enable: false\n", ""))
+        .expect("written");
+    assert_eq!(targets(&fixture.once().events(), "session_summary"), all());
+}
+
+#[test]
 fn another_address_is_dialled_and_the_host_name_verified() {
     let fixture =
         discovered("      addresses: {sense2.invalid: 127.0.0.1, Central: localhost}", "");

@@ -72,7 +72,7 @@ pub struct Config {
     pub exclude: Vec<ExcludedUser>,
     /// What to poll, in the order of the file.
     pub targets: Vec<Target>,
-    /// Servers that stand in the file and are not polled.
+    /// Servers of the file whose `userSessions.enable` is false.
     pub switched_off: Vec<SwitchedOff>,
     /// What to poll beside that, because the repository service lists it.
     pub discovery: Discovery,
@@ -550,8 +550,10 @@ impl Reader<'_> {
         );
         let sessions = node.section("userSessions");
         keys::SERVER_SESSIONS.check(&sessions);
-        if !sessions.key("enable").boolean().unwrap_or(false) {
-            merged.switched_off.extend(switched_off(node, &sessions));
+        let enable = sessions.key("enable").boolean();
+        if enable != Some(true) {
+            let is_off = enable == Some(false);
+            merged.switched_off.extend(is_off.then(|| switched_off(node, &sessions)).flatten());
             return;
         }
         let proxy_key = sessions.key("host");

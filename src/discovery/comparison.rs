@@ -40,7 +40,7 @@ pub struct Comparison<'a> {
     pub differences: Vec<Difference<'a>>,
     /// Virtual proxies that `discovery.exclude` leaves out.
     pub excluded: BTreeSet<&'a VirtualProxy>,
-    /// Servers that the configuration leaves out: `userSessions.enable` is not true.
+    /// Servers that the configuration leaves out: `userSessions.enable` is false.
     pub switched_off: Vec<&'a str>,
 }
 
@@ -71,7 +71,7 @@ pub enum State {
     Discovered,
     /// `discovery.exclude` leaves it out.
     Excluded,
-    /// Its server's `userSessions.enable` is not true.
+    /// Its server's `userSessions.enable` is false.
     SwitchedOff,
     /// The configuration has its node on another port.
     OtherPort,
@@ -172,8 +172,8 @@ impl<'a> Comparer<'a> {
 
     /// The name of the switched-off server that is a node's proxy service.
     fn switched_off(&self, node: &Node) -> Option<&'a str> {
-        let is_it = |names| matching::is_same(node, &self.site.nodes, names, self.resolved);
-        let server = self.config.switched_off.iter().find(|server| is_it(server.names()))?;
+        let (nodes, servers) = (&self.site.nodes, &self.config.switched_off);
+        let server = matching::switched_off(node, nodes, servers, self.resolved)?;
         Some(&server.name)
     }
 

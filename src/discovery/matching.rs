@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::{Node, Resolved};
-use crate::target::{Server, ServerNames};
+use crate::target::{Server, ServerNames, SwitchedOff};
 
 /// The configured server whose session API is that of a node.
 pub fn server_of<'s>(
@@ -14,6 +14,21 @@ pub fn server_of<'s>(
     resolved: &Resolved,
 ) -> Option<&'s Arc<Server>> {
     servers.iter().find(|server| is_same(node, nodes, server.names(), resolved))
+}
+
+/// The switched-off server that is a node. Nobody looked after its port, so the host
+/// is enough where no node has both.
+pub fn switched_off<'s>(
+    node: &Node,
+    nodes: &[Node],
+    servers: &'s [SwitchedOff],
+    resolved: &Resolved,
+) -> Option<&'s SwitchedOff> {
+    servers.iter().find(|server| {
+        let is_it = |node: &Node| is_same(node, nodes, server.names(), resolved);
+        is_it(node)
+            || (is_same_host(node, nodes, server.names(), resolved) && !nodes.iter().any(is_it))
+    })
 }
 
 /// Returns whether a configured server is a node's proxy service: host and port.

@@ -12,4 +12,4 @@ pub use comparison::{ComparedNode, Comparison, ListedSite, State};
 pub use difference::{Difference, Links};
 pub use known::{KnownList, SavedInquiry};
 pub use node::{Node, Resolved, list_site, resolve};
-pub use targets::{all_targets, hosts_to_resolve};
+pub use targets::{AllTargets, all_targets, hosts_to_resolve};

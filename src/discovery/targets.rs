@@ -5,27 +5,40 @@ use std::{
     sync::Arc,
 };
 
-use super::{Node, Resolved, matching::server_of};
+use super::{
+    Node, Resolved,
+    matching::{is_same, server_of, switched_off},
+};
 use crate::{
     config::{Config, RepositorySource, Scope, fits_a_line},
     repository::ListedProxy,
-    target::{Server, Target, TlsSettings, VirtualProxy},
+    target::{Server, ServerNames, SwitchedOff, Target, TlsSettings, VirtualProxy},
 };
 
-/// The targets of the configuration and of the lists of its repository services,
-/// and what of the lists cannot be polled.
+/// What is polled because of a configuration and the lists of its repository services.
+#[derive(Default)]
+pub struct AllTargets {
+    /// The targets, those of one server side by side.
+    pub targets: Vec<Target>,
+    /// What of the lists cannot be polled.
+    pub problems: Vec<String>,
+    /// Nodes whose servers are switched off in the configuration.
+    pub switched_off: Vec<String>,
+}
+
+/// The targets of the configuration and of the lists of its repository services.
 pub fn all_targets(
     config: &Config,
     lists: &[Option<Vec<ListedProxy>>],
     resolved: &Resolved,
-) -> (Vec<Target>, Vec<String>) {
-    let mut all = AllTargets::new(config);
+) -> AllTargets {
+    let mut collector = Collector::new(config);
     for (source, list) in config.discovery.sources.iter().zip(lists) {
         if let Some(list) = list {
-            all.add_list(source, list.clone(), resolved);
+            collector.add_list(source, list.clone(), resolved);
         }
     }
-    all.in_order()
+    collector.in_order()
 }
 
 /// The hosts whose addresses have to be known to see which node is which configured
@@ -37,14 +50,13 @@ pub fn hosts_to_resolve(config: &Config, lists: &[Option<Vec<ListedProxy>>]) -> 
     for (source, list) in config.discovery.sources.iter().zip(lists) {
         let nodes = Node::all(list.clone().unwrap_or_default(), &source.addresses);
         let of_source = servers.iter().filter(|server| is_wanted(source, server));
-        let unknown: Vec<&Arc<Server>> = of_source
-            .filter(|server| {
-                let server = std::slice::from_ref(*server);
-                !nodes.iter().any(|node| server_of(node, &nodes, server, &nothing).is_some())
-            })
+        let switched_off = config.switched_off.iter().map(SwitchedOff::names);
+        let names = of_source.map(|server| server.names()).chain(switched_off);
+        let unknown: Vec<ServerNames<'_>> = names
+            .filter(|names| !nodes.iter().any(|node| is_same(node, &nodes, *names, &nothing)))
             .collect();
         if !unknown.is_empty() {
-            hosts.extend(unknown.iter().map(|server| server.proxy.host.clone()));
+            hosts.extend(unknown.iter().map(|names| names.proxy.host.clone()));
             let dialled = nodes.into_iter().filter_map(|node| node.address.ok());
             hosts.extend(dialled.map(|address| address.host));
         }
@@ -71,27 +83,25 @@ fn configured_servers(config: &Config) -> Vec<Arc<Server>> {
     servers
 }
 
-struct AllTargets<'a> {
+struct Collector<'a> {
     config: &'a Config,
     servers: Vec<Arc<Server>>,
-    targets: Vec<Target>,
     seen: HashSet<(String, u16, VirtualProxy)>,
-    problems: Vec<String>,
+    all: AllTargets,
 }
 
-impl<'a> AllTargets<'a> {
+impl<'a> Collector<'a> {
     fn new(config: &'a Config) -> Self {
-        let mut all = Self {
+        let mut collector = Self {
             config,
             servers: configured_servers(config),
-            targets: Vec::new(),
             seen: HashSet::new(),
-            problems: Vec::new(),
+            all: AllTargets::default(),
         };
         for target in &config.targets {
-            all.add(target.clone());
+            collector.add(target.clone());
         }
-        all
+        collector
     }
 
     fn add_list(&mut self, source: &RepositorySource, list: Vec<ListedProxy>, resolved: &Resolved) {
@@ -102,6 +112,9 @@ impl<'a> AllTargets<'a> {
                 for node in &nodes {
                     let configured = server_of(node, &nodes, &self.servers, resolved).cloned();
                     matched.extend(configured.clone());
+                    if configured.is_none() && self.is_switched_off(node, &nodes, resolved) {
+                        continue;
+                    }
                     if let Some(server) = configured.or_else(|| self.listed_server(source, node)) {
                         self.add_virtual_proxies(source, node, &server);
                     }
@@ -110,15 +123,21 @@ impl<'a> AllTargets<'a> {
             }
             Scope::Server(server) => match node_of(server, &nodes, resolved) {
                 Some(node) => self.add_virtual_proxies(source, node, server),
-                None => self.problems.push(not_listed(server, &nodes)),
+                None => self.all.problems.push(not_listed(server, &nodes)),
             },
         }
+    }
+
+    fn is_switched_off(&mut self, node: &Node, nodes: &[Node], resolved: &Resolved) -> bool {
+        let server = switched_off(node, nodes, &self.config.switched_off, resolved);
+        self.all.switched_off.extend(server.map(|_| node.server_name.clone()));
+        server.is_some()
     }
 
     fn complain_of_unmatched(&mut self, matched: &[Arc<Server>]) {
         for server in &self.config.discovery.auto {
             if !matched.iter().any(|known| Arc::ptr_eq(known, server)) {
-                self.problems.push(format!(
+                self.all.problems.push(format!(
                     "{} has `virtualProxies: auto`, and the repository service lists no proxy at {}",
                     server.name, server.proxy.configured
                 ));
@@ -133,7 +152,7 @@ impl<'a> AllTargets<'a> {
                 Some(Arc::new(listed_server(source, node, &self.config.discovery.tls_by_name)?))
             }
             Err(problem) => {
-                self.problems.push(format!(
+                self.all.problems.push(format!(
                     "the node {} cannot be polled: {problem}; say what to dial under `sessionSource.discovery.addresses`",
                     node.server_name
                 ));
@@ -157,7 +176,7 @@ impl<'a> AllTargets<'a> {
             if fits_a_line(&target, &self.config.options) {
                 self.add(target);
             } else {
-                self.problems.push(format!(
+                self.all.problems.push(format!(
                     "{target} cannot be polled: `sessionSource.maxLineBytes` cannot hold its names"
                 ));
             }
@@ -167,20 +186,20 @@ impl<'a> AllTargets<'a> {
     fn add(&mut self, target: Target) {
         let proxy = &target.server.proxy;
         if self.seen.insert((proxy.host.clone(), proxy.port, target.virtual_proxy.clone())) {
-            self.targets.push(target);
+            self.all.targets.push(target);
         }
     }
 
-    /// The targets, those of one server side by side.
-    fn in_order(self) -> (Vec<Target>, Vec<String>) {
+    /// What was collected, the targets of one server side by side.
+    fn in_order(self) -> AllTargets {
+        let mut all = self.all;
         let mut places: HashMap<*const Server, usize> = HashMap::new();
-        for target in &self.targets {
+        for target in &all.targets {
             let next = places.len();
             places.entry(Arc::as_ptr(&target.server)).or_insert(next);
         }
-        let mut targets = self.targets;
-        targets.sort_by_key(|target| places.get(&Arc::as_ptr(&target.server)).copied());
-        (targets, self.problems)
+        all.targets.sort_by_key(|target| places.get(&Arc::as_ptr(&target.server)).copied());
+        all
     }
 }
 

@@ -182,13 +182,20 @@ impl Inquiries {
         if !hosts.is_empty() {
             self.resolved.update(resolve(hosts.into_iter(), limit).await);
         }
-        let (targets, problems) = all_targets(config, &lists, &self.resolved);
-        for problem in problems {
+        let all = all_targets(config, &lists, &self.resolved);
+        for problem in all.problems {
             if self.logged.insert(problem.clone()) {
                 tracing::warn!("{problem}");
             }
         }
-        targets
+        for node in all.switched_off {
+            if self.logged.insert(node.clone()) {
+                tracing::info!(
+                    "the node {node} is not polled: its server's `userSessions.enable` is false"
+                );
+            }
+        }
+        all.targets
     }
 
     /// Their names, for the log.

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     config::{Config, RepositorySource},
-    discovery::{Comparison, ListedSite, Resolved, all_targets},
+    discovery::{AllTargets, Comparison, ListedSite, Resolved, all_targets},
     proxy::{Category, Credentials, Failure},
     repository::ListedProxy,
     target::{ProxyAddress, Target, TlsSettings},
@@ -58,7 +58,7 @@ async fn check_discovery(
         listed.iter().map(|site| site.as_ref().map(ListedSite::proxies)).collect();
     let listed: Vec<ListedSite> = listed.into_iter().flatten().collect();
     let resolved = sites::resolve_all(config, &listed, config.options.timeout).await;
-    let (targets, problems) = all_targets(config, &lists, &resolved);
+    let AllTargets { targets, problems, .. } = all_targets(config, &lists, &resolved);
     for site in &listed {
         compare_with(site, config, &targets, &resolved, report)?;
     }

@@ -104,13 +104,13 @@ impl Inquiry {
         };
         let resolved = sites::resolve_all(&self.config, &lists, limit).await;
         let proxies: Vec<_> = lists.iter().map(|site| Some(site.proxies())).collect();
-        let (polled, problems) = all_targets(&self.config, &proxies, &resolved);
-        for problem in problems {
+        let all = all_targets(&self.config, &proxies, &resolved);
+        for problem in all.problems {
             tracing::warn!("{problem}");
         }
         let site = only_site(lists)?;
         let config = self.config;
-        let beside = self.file.map(|file| Beside { file, config, polled });
+        let beside = self.file.map(|file| Beside { file, config, polled: all.targets });
         Ok(Found { site, resolved, beside })
     }
 

@@ -60,7 +60,7 @@ fn completed(found: &Found, beside: &Beside) -> Option<String> {
     let text = beside.file.with(&additions)?;
     let config = Config::parse_whole(&beside.file.path, &text).ok()?;
     let lists = vec![Some(found.site.proxies()); config.discovery.sources.len()];
-    let (polled, _) = all_targets(&config, &lists, &found.resolved);
+    let polled = all_targets(&config, &lists, &found.resolved).targets;
     let after = Comparison::new(&found.site, &config, &polled, &found.resolved);
     let before = comparison.missing_that_can_be_dialled();
     let is_complete = after.missing_that_can_be_dialled() == 0;
