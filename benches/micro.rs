@@ -23,8 +23,10 @@ fn main() {
     divan::main();
 }
 
-fn read(answer: &str, rules: &Rules) -> Snapshot {
-    Snapshot::read(answer.as_bytes().to_vec(), rules).expect("it is a list of sessions")
+fn read(answer: &str, rules: &Rules) -> Snapshot<'static> {
+    let mut answer = answer.as_bytes().to_vec();
+    let snapshot = Snapshot::read(&mut answer, rules).expect("it is a list of sessions");
+    snapshot.into_owned()
 }
 
 fn rules(session_source: &str) -> Rules {

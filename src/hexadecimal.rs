@@ -2,7 +2,12 @@
 
 /// Two digits for each byte.
 pub fn encode(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().flat_map(|byte| digits(*byte)).map(char::from).collect()
+}
+
+/// Two digits, as ASCII.
+pub fn digits(byte: u8) -> [u8; 2] {
+    [byte >> 4, byte & 0xf].map(|half| b"0123456789abcdef"[usize::from(half)])
 }
 
 /// The bytes; none where the text is anything else than pairs of digits.

@@ -66,8 +66,8 @@ fn sessions() -> Vec<SimulatedSession> {
 fn lines(grouped: bool) -> String {
     let config = Config::parse(Path::new("config.yaml"), CONFIG).expect("it is right");
     let rules = Rules::new(&config, None);
-    let answer = serde_json::to_vec(&sessions()).expect("JSON");
-    let snapshot = Snapshot::read(answer, &rules).expect("a list of sessions");
+    let mut answer = serde_json::to_vec(&sessions()).expect("JSON");
+    let snapshot = Snapshot::read(&mut answer, &rules).expect("a list of sessions");
     let time: Timestamp = "2026-11-23T23:55:45.123Z".parse().expect("a time");
     let before: Timestamp = "2026-11-23T23:00:00.000Z".parse().expect("a time");
     let seen = |number: usize| match number % 2 {

@@ -18,8 +18,9 @@ use serde_json::Value;
 
 /// The lines of an answer, as `transform` writes them.
 fn lines_of(config: &Config, people: &[SimulatedSession], max_line: usize) -> String {
-    let answer = serde_json::to_vec(people).expect("JSON");
-    let snapshot = Snapshot::read(answer, &Rules::new(config, None)).expect("a list of sessions");
+    let mut answer = serde_json::to_vec(people).expect("JSON");
+    let snapshot =
+        Snapshot::read(&mut answer, &Rules::new(config, None)).expect("a list of sessions");
     let keys = TargetKeys::named("s", "/");
     let events = TargetEvents::new(&keys, None, Timestamp::UNIX_EPOCH);
     let mut lines = Lines::new(max_line);
@@ -48,9 +49,9 @@ fn plain_name() -> impl Strategy<Value = String> {
 
 /// The events of an answer with these details.
 fn events_of(people: &[SimulatedSession], max_line: usize, grouped: bool) -> Vec<Value> {
-    let answer = serde_json::to_vec(people).expect("JSON");
+    let mut answer = serde_json::to_vec(people).expect("JSON");
     let rules = Rules::new(&Config::empty(Path::new("")), None);
-    let snapshot = Snapshot::read(answer, &rules).expect("a list of sessions");
+    let snapshot = Snapshot::read(&mut answer, &rules).expect("a list of sessions");
     let keys = TargetKeys::named("s", "/");
     let events = TargetEvents::new(&keys, Some("berlin"), Timestamp::UNIX_EPOCH);
     let mut lines = Lines::new(max_line);
@@ -185,14 +186,14 @@ proptest! {
     /// What is no list of sessions is refused, and no word of it comes out.
     #[test]
     fn what_is_no_list_is_refused_without_a_word_of_it(text in "[a-z]{6,12}", bytes in prop::collection::vec(any::<u8>(), 0..60)) {
-        for body in [
+        for mut body in [
             format!("[\"{text}\"]").into_bytes(),
             format!("[{{\"UserDirectory\":\"{text}\"}}]").into_bytes(),
             format!("{{\"{text}\":1}}").into_bytes(),
             [text.as_bytes(), &bytes].concat(),
         ] {
             let rules = Rules::new(&Config::empty(Path::new("")), None);
-            let failure = Snapshot::read(body, &rules).expect_err("it is refused");
+            let failure = Snapshot::read(&mut body, &rules).expect_err("it is refused");
             prop_assert!(!failure.message.contains(&text), "{}", failure.message);
         }
     }

@@ -76,8 +76,8 @@ fn record(path: &Path, polls: usize) -> io::Result<usize> {
     for poll in 0..polls {
         let time = start() + SignedDuration::from_secs(30 * poll as i64);
         let first = poll * SESSIONS / POLLS_OF_A_SESSION;
-        let answer = common::answer(first, SESSIONS).into_bytes();
-        let snapshot = Snapshot::read(answer, &rules).expect("it is an answer");
+        let mut answer = common::answer(first, SESSIONS).into_bytes();
+        let snapshot = Snapshot::read(&mut answer, &rules).expect("it is an answer");
         let changes = known.update(&snapshot, time);
         let events = TargetEvents::new(&keys, None, time);
         let mut lines = Lines::new(config.options.max_line_bytes);

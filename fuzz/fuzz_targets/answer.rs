@@ -72,7 +72,8 @@ fn read(bytes: &[u8], variant: &Variant) -> Option<usize> {
     let keys = TargetKeys::named("sense1", "/");
     let events = TargetEvents::new(&keys, None, Timestamp::UNIX_EPOCH);
     let mut lines = Lines::new(MAX_LINE);
-    let snapshot = match Snapshot::read(bytes.to_vec(), &variant.rules) {
+    let mut answer = bytes.to_vec();
+    let snapshot = match Snapshot::read(&mut answer, &variant.rules) {
         Ok(snapshot) => snapshot,
         Err(failure) => {
             events.error(&mut lines, &failure, Some(1), 1);

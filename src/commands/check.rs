@@ -209,8 +209,8 @@ async fn check_targets<'a>(
     let rules = Rules::new(config, None);
     for target in targets {
         let answer = client.sessions(&target.virtual_proxy, Deadline::within(request)).await;
-        let read = answer.and_then(|body| {
-            let snapshot = Snapshot::read(body, &rules)?;
+        let read = answer.and_then(|mut body| {
+            let snapshot = Snapshot::read(&mut body, &rules)?;
             let counts = (snapshot.sessions.len(), snapshot.excluded_session_count);
             site.add(target, snapshot);
             Ok(counts)
@@ -241,7 +241,7 @@ struct SiteSurvey<'a> {
 }
 
 impl<'a> SiteSurvey<'a> {
-    fn add(&mut self, target: &'a Target, snapshot: Snapshot) {
+    fn add(&mut self, target: &'a Target, snapshot: Snapshot<'_>) {
         self.targets += 1;
         self.session_count += snapshot.sessions.len();
         self.shared.add(&target.server.name, snapshot.session_digests.iter().copied());

@@ -30,8 +30,9 @@ pub fn run(args: &TransformArgs) -> Result<Exit, CommandError> {
     let mut lines = Lines::new(config.options.max_line_bytes);
     let mut stdout = PatientStdout::new();
     let rules = Rules::new(&config, None);
-    let answer = read_stdin(&config).and_then(|body| Snapshot::read(body, &rules));
-    match answer.map_err(for_a_file) {
+    let mut body = read_stdin(&config);
+    let answer = body.as_mut().map_err(|failure| failure.clone());
+    match answer.and_then(|body| Snapshot::read(body, &rules)).map_err(for_a_file) {
         Ok(snapshot) => {
             let facts = SummaryFacts {
                 users_are_shown: rules.names().are_shown(),
@@ -92,7 +93,7 @@ fn for_a_file(failure: Failure) -> Failure {
 fn write_sessions(
     details: SessionDetails,
     events: &TargetEvents<'_>,
-    snapshot: &Snapshot,
+    snapshot: &Snapshot<'_>,
     lines: &mut Lines,
     stdout: &mut impl Write,
 ) -> io::Result<()> {

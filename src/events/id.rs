@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use crate::fingerprint;
+use crate::{fingerprint, hexadecimal};
 
 /// 32 lower-case hexadecimal digits, made of an event's facts and nothing random.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,13 @@ impl EventId {
         facts: impl IntoIterator<Item = &'t str>,
     ) -> Self {
         Self(fingerprint::of([event].into_iter().chain(site).chain(facts)))
+    }
+}
+
+impl EventId {
+    /// Its digits, as ASCII.
+    pub fn digits(self) -> impl Iterator<Item = u8> {
+        self.0.to_be_bytes().into_iter().flat_map(hexadecimal::digits)
     }
 }
 

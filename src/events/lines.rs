@@ -2,6 +2,12 @@
 
 use serde::Serialize;
 
+use super::{frame::Frame, id::EventId};
+
+/// Room made at once, in bytes: for all that is sent at once, so that it neither grows
+/// step by step nor to the double.
+const ROOM: usize = 64 * 1024;
+
 /// Whole lines, ready to be written.
 #[derive(Debug)]
 pub struct Lines {
@@ -38,8 +44,20 @@ impl Lines {
     /// Adds an event as a line. Returns false where that would be too long; then
     /// nothing is added.
     pub fn add(&mut self, event: &impl Serialize) -> bool {
+        self.add_line(|bytes| serde_json::to_writer(bytes, event))
+    }
+
+    /// As [`Lines::add`], an event of which most is written already.
+    pub fn add_framed(&mut self, frame: &Frame, id: EventId, keys: &impl Serialize) -> bool {
+        self.add_line(|bytes| frame.write(bytes, id, keys))
+    }
+
+    fn add_line(&mut self, write: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>) -> bool {
+        if self.bytes.is_empty() {
+            self.bytes.reserve(ROOM);
+        }
         let start = self.bytes.len();
-        serde_json::to_writer(&mut self.bytes, event)
+        write(&mut self.bytes)
             .expect("texts, numbers and maps of them are JSON, and memory takes them");
         self.bytes.push(b'\n');
         let fits = self.bytes.len() - start <= self.max_line;

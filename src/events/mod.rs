@@ -1,6 +1,7 @@
 //! One JSON line for each fact. The contract of kinds and keys is
 //! `qlik-sessions schema events`; `kinds.rs` has the same as types.
 
+mod frame;
 mod id;
 mod kinds;
 mod lines;
@@ -12,11 +13,12 @@ pub use kinds::{CertificateDates, Reason, RepositoryKeys, Time};
 pub use lines::Lines;
 
 use crate::{
-    lifecycle::{Ended, Seen},
+    lifecycle::{KnownSession, Seen},
     proxy::Failure,
     snapshot::{DistinctUsers, Session, Snapshot, sorted_names},
     target::TargetKeys,
 };
+use frame::{Frame, NoKeys};
 use id::EventId;
 use kinds::{
     DiscoveryError, Event, FullName, GroupedSession, PollError, SessionGroup, SessionKeys,
@@ -50,6 +52,7 @@ pub struct TargetEvents<'a> {
     site: Option<&'a str>,
     /// As all events of the poll write it, and their ids hold it.
     time: String,
+    session_frame: Frame,
 }
 
 /// What a summary says beside counts.
@@ -68,7 +71,16 @@ pub struct SummaryFacts {
 impl<'a> TargetEvents<'a> {
     /// Events of the poll that started at `timestamp`.
     pub fn new(target: &'a TargetKeys, site: Option<&'a str>, timestamp: Timestamp) -> Self {
-        Self { target, site, time: Time(timestamp).to_string() }
+        let time = Time(timestamp).to_string();
+        let session_frame = Frame::of(&Event {
+            timestamp: &time,
+            event: "session",
+            event_id: EventId::new("session", site, []),
+            site,
+            target: Some(target),
+            keys: NoKeys {},
+        });
+        Self { target, site, time, session_frame }
     }
 
     /// An event; `time` and `facts` distinguish it from others of its kind and target.
@@ -96,7 +108,7 @@ impl<'a> TargetEvents<'a> {
     }
 
     /// `session_summary`, with as many users as the line has room for.
-    pub fn summary(&self, lines: &mut Lines, snapshot: &Snapshot, facts: &SummaryFacts) {
+    pub fn summary(&self, lines: &mut Lines, snapshot: &Snapshot<'_>, facts: &SummaryFacts) {
         let names = facts.users_are_shown.then(|| snapshot.users.names());
         let event = |users, users_omitted| {
             self.event(
@@ -134,15 +146,18 @@ impl<'a> TargetEvents<'a> {
         &self,
         lines: &mut Lines,
         event: SessionEvent,
-        session: &Session,
+        session: &Session<'_>,
         seen: Option<Seen>,
     ) -> bool {
         let keys = SessionKeys::new(session, seen);
         match event {
-            SessionEvent::Session => self.add_session(lines, "session", Some(&self.time), keys),
+            SessionEvent::Session => {
+                let id = self.id("session", Some(&self.time), &keys.facts());
+                add_with_what_fits(keys, |keys| lines.add_framed(&self.session_frame, id, keys))
+            }
             SessionEvent::Started { since } => {
                 let id_time = since.map(|since| Time(since).to_string());
-                self.add_session(lines, "session_started", id_time.as_deref(), keys)
+                self.add_change(lines, "session_started", id_time.as_deref(), keys)
             }
         }
     }
@@ -152,28 +167,27 @@ impl<'a> TargetEvents<'a> {
     pub fn ended(
         &self,
         lines: &mut Lines,
-        ended: &Ended,
+        ended: &KnownSession,
         since: Timestamp,
         id_time: Option<Timestamp>,
     ) -> bool {
-        let session = &ended.session;
-        let (directory, id) = (session.user_directory.as_deref(), session.user_id.as_deref());
+        let (directory, id) = (ended.user_directory.as_deref(), ended.user_id.as_deref());
         let keys = SessionKeys {
             session_id: Some(&ended.session_id),
             user_directory: directory,
             user_id: id,
             user: FullName::new(directory, id),
-            first_seen: Some(Time(session.seen.first_seen)),
-            first_seen_at_baseline: session.seen.at_baseline,
+            first_seen: Some(Time(ended.seen.first_seen)),
+            first_seen_at_baseline: ended.seen.at_baseline,
             last_seen: Some(Time(since)),
-            duration_seconds: Some(seconds_between(session.seen.first_seen, since)),
+            duration_seconds: Some(seconds_between(ended.seen.first_seen, since)),
             attributes: None,
         };
         let id_time = id_time.map(|time| Time(time).to_string());
-        self.add_session(lines, "session_ended", id_time.as_deref(), keys)
+        self.add_change(lines, "session_ended", id_time.as_deref(), keys)
     }
 
-    fn add_session(
+    fn add_change(
         &self,
         lines: &mut Lines,
         kind: &'static str,
@@ -181,11 +195,7 @@ impl<'a> TargetEvents<'a> {
         keys: SessionKeys<'_>,
     ) -> bool {
         let facts = keys.facts();
-        let mut event = self.event(kind, id_time, &facts, keys);
-        lines.add(&event) || {
-            // The attributes are what can be long; the session is worth more than they are.
-            event.keys.attributes.take().is_some() && lines.add(&event)
-        }
+        add_with_what_fits(keys, |keys| lines.add(&self.event(kind, id_time, &facts, keys)))
     }
 
     /// `sessions`: the same as a `session` event for each, many to a line. Returns
@@ -193,7 +203,7 @@ impl<'a> TargetEvents<'a> {
     pub fn groups<'s>(
         &self,
         lines: &mut Lines,
-        sessions: impl Iterator<Item = (&'s Session, Option<Seen>)>,
+        sessions: impl Iterator<Item = (&'s Session<'s>, Option<Seen>)>,
     ) -> usize {
         let most = lines.max_line().saturating_sub(self.group_bytes());
         let mut parts: Vec<Vec<Box<RawValue>>> = Vec::new();
@@ -225,7 +235,7 @@ impl<'a> TargetEvents<'a> {
     /// too long.
     fn grouped_session(
         &self,
-        session: &Session,
+        session: &Session<'_>,
         seen: Option<Seen>,
         most: usize,
     ) -> Option<Box<RawValue>> {
@@ -318,6 +328,15 @@ fn poll_error(
     }
 }
 
+/// Adds a session without its attributes where they make it too long: it is worth more
+/// than they are. Returns whether it fitted then.
+fn add_with_what_fits(
+    mut keys: SessionKeys<'_>,
+    mut add: impl FnMut(&SessionKeys<'_>) -> bool,
+) -> bool {
+    add(&keys) || (keys.attributes.take().is_some() && add(&keys))
+}
+
 /// The event id of a session in a group, which comes first in its JSON.
 fn id_of(item: &RawValue) -> &str {
     item.get().split('"').nth(3).unwrap_or_default()
@@ -408,7 +427,7 @@ pub fn site_summary(
 }
 
 impl<'a> SessionKeys<'a> {
-    fn new(session: &'a Session, seen: Option<Seen>) -> Self {
+    fn new(session: &'a Session<'_>, seen: Option<Seen>) -> Self {
         let (directory, id) = (session.user_directory.as_deref(), session.user_id.as_deref());
         Self {
             session_id: session.session_id.as_deref(),
@@ -419,7 +438,7 @@ impl<'a> SessionKeys<'a> {
             first_seen_at_baseline: seen.is_some_and(|seen| seen.at_baseline),
             last_seen: None,
             duration_seconds: None,
-            attributes: session.attributes.as_ref(),
+            attributes: session.attributes.as_deref(),
         }
     }
 

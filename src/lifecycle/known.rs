@@ -1,13 +1,15 @@
 //! The sessions of one target as its last good answer held them.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 
 use crate::snapshot::{Session, Snapshot, session_digest};
 
-/// What is known of one target's sessions, by session id. This is also what the
-/// state file keeps.
+/// What is known of one target's sessions. This is also what the state file keeps.
 ///
 /// A first answer is the baseline: it starts nobody. A failed poll does not
 /// come here, so it ends nobody. Nor do excluded users' sessions start or end,
@@ -16,8 +18,10 @@ use crate::snapshot::{Session, Snapshot, session_digest};
 pub struct Known {
     /// When the last good answer came; none before the first.
     pub last_poll: Option<Timestamp>,
-    /// By session id.
-    pub sessions: HashMap<String, KnownSession>,
+    /// By [`session_digest`].
+    pub(super) sessions: HashMap<u64, KnownSession>,
+    /// That of the session that was added last: most share it.
+    last_directory: Option<Arc<str>>,
     /// The sessions of excluded users ([`session_digest`]).
     pub excluded: HashSet<u64>,
     /// When all its sessions were last reported though only changes are wanted.
@@ -27,10 +31,12 @@ pub struct Known {
 /// What is known of one session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownSession {
+    /// Its id.
+    pub session_id: Box<str>,
     /// The user directory.
-    pub user_directory: Option<String>,
+    pub user_directory: Option<Arc<str>>,
     /// The user, named as the settings say.
-    pub user_id: Option<String>,
+    pub user_id: Option<Box<str>>,
     /// Since when.
     pub seen: Seen,
 }
@@ -44,15 +50,6 @@ pub struct Seen {
     pub at_baseline: bool,
 }
 
-/// A session that is gone.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Ended {
-    /// Its id.
-    pub session_id: String,
-    /// What was known of it.
-    pub session: KnownSession,
-}
-
 /// How an answer differs from the one before.
 #[derive(Debug)]
 pub struct Changes {
@@ -62,12 +59,12 @@ pub struct Changes {
     /// new. None of a session without an id or of an excluded user.
     pub seen: Vec<Option<(Seen, bool)>>,
     /// The sessions that are gone, oldest first.
-    pub ended: Vec<Ended>,
+    pub ended: Vec<KnownSession>,
 }
 
 impl Known {
     /// Compares an answer that came at `now` with the one before, and keeps it.
-    pub fn update(&mut self, snapshot: &Snapshot, now: Timestamp) -> Changes {
+    pub fn update(&mut self, snapshot: &Snapshot<'_>, now: Timestamp) -> Changes {
         let ended = self.take_ended(snapshot);
         let seen = snapshot.sessions.iter().map(|session| self.see(session, now)).collect();
         self.excluded.clone_from(&snapshot.excluded_sessions);
@@ -75,45 +72,60 @@ impl Known {
         Changes { since, seen, ended }
     }
 
+    /// Adds a session, or replaces what is known of it.
+    pub fn insert(
+        &mut self,
+        session_id: &str,
+        user_directory: Option<&str>,
+        user_id: Option<&str>,
+        seen: Seen,
+    ) {
+        if self.last_directory.as_deref() != user_directory {
+            self.last_directory = user_directory.map(Into::into);
+        }
+        let session = KnownSession {
+            session_id: session_id.into(),
+            user_directory: self.last_directory.clone(),
+            user_id: user_id.map(Into::into),
+            seen,
+        };
+        self.sessions.insert(session_digest(session_id), session);
+    }
+
+    /// Takes out all sessions.
+    pub fn take_sessions(&mut self) -> impl Iterator<Item = KnownSession> + use<> {
+        std::mem::take(&mut self.sessions).into_values()
+    }
+
     /// Takes out the sessions that the answer does not have, and forgets those of
     /// users who are excluded from now on: they did not leave.
-    fn take_ended(&mut self, snapshot: &Snapshot) -> Vec<Ended> {
-        let is_excluded = |id: &String| snapshot.excluded_sessions.contains(&session_digest(id));
-        self.sessions.retain(|id, _| !is_excluded(id));
-        let gone = |id: &String| !snapshot.session_digests.contains(&session_digest(id));
-        let mut ended: Vec<Ended> = self
-            .sessions
-            .extract_if(|id, _| gone(id))
-            .map(|(session_id, session)| Ended { session_id, session })
-            .collect();
-        let key = |ended: &Ended| ended.session.seen.first_seen;
+    fn take_ended(&mut self, snapshot: &Snapshot<'_>) -> Vec<KnownSession> {
+        self.sessions.retain(|digest, _| !snapshot.excluded_sessions.contains(digest));
+        let gone = self.sessions.extract_if(|digest, _| !snapshot.session_digests.contains(digest));
+        let mut ended: Vec<KnownSession> = gone.map(|(_, session)| session).collect();
         ended.sort_unstable_by(|a, b| {
-            key(a).cmp(&key(b)).then_with(|| a.session_id.cmp(&b.session_id))
+            let by_time = a.seen.first_seen.cmp(&b.seen.first_seen);
+            by_time.then_with(|| a.session_id.cmp(&b.session_id))
         });
         ended
     }
 
-    fn see(&mut self, session: &Session, now: Timestamp) -> Option<(Seen, bool)> {
-        let id = session.session_id.as_ref().filter(|_| !session.excluded)?;
-        if let Some(known) = self.sessions.get_mut(id) {
-            // At most polls nothing changes, and nothing is copied.
-            if known.user_directory != session.user_directory {
-                known.user_directory.clone_from(&session.user_directory);
-            }
-            if known.user_id != session.user_id {
-                known.user_id.clone_from(&session.user_id);
-            }
-            return Some((known.seen, false));
+    fn see(&mut self, session: &Session<'_>, now: Timestamp) -> Option<(Seen, bool)> {
+        let id = session.session_id.as_deref().filter(|_| !session.excluded)?;
+        let (directory, user) = (session.user_directory.as_deref(), session.user_id.as_deref());
+        let digest = session_digest(id);
+        let known = self.sessions.get(&digest);
+        let is_same = known.is_some_and(|known| {
+            known.user_directory.as_deref() == directory && known.user_id.as_deref() == user
+        });
+        let at_baseline = self.last_poll.is_none() || self.excluded.contains(&digest);
+        let seen = known.map_or(Seen { first_seen: now, at_baseline }, |known| known.seen);
+        let is_new = known.is_none() && !at_baseline;
+        // At most polls it is, and nothing is copied.
+        if !is_same {
+            self.insert(id, directory, user, seen);
         }
-        let at_baseline = self.last_poll.is_none() || self.excluded.contains(&session_digest(id));
-        let seen = Seen { first_seen: now, at_baseline };
-        let known = KnownSession {
-            user_directory: session.user_directory.clone(),
-            user_id: session.user_id.clone(),
-            seen,
-        };
-        self.sessions.insert(id.clone(), known);
-        Some((seen, !at_baseline))
+        Some((seen, is_new))
     }
 }
 
@@ -143,7 +155,7 @@ mod tests {
     }
 
     /// The user of session 3 is `u3`, in an odd spelling at every second poll.
-    fn read(ids: &[u8], excluded: &BTreeSet<u8>, odd: bool) -> Snapshot {
+    fn read(ids: &[u8], excluded: &BTreeSet<u8>, odd: bool) -> Snapshot<'static> {
         let mut config = Config::empty(Path::new(""));
         config.exclude =
             excluded.iter().map(|id| ExcludedUser::new("lab", &format!("u{id}"))).collect();
@@ -154,8 +166,9 @@ mod tests {
                 format!(r#"{{"UserDirectory":"LAB","UserId":"{user}{id}","SessionId":"{id}"}}"#)
             })
             .collect();
-        let body = format!("[{}]", sessions.join(",")).into_bytes();
-        Snapshot::read(body, &Rules::new(&config, None)).expect("it is a list of sessions")
+        let mut body = format!("[{}]", sessions.join(",")).into_bytes();
+        let snapshot = Snapshot::read(&mut body, &Rules::new(&config, None));
+        snapshot.expect("it is a list of sessions").into_owned()
     }
 
     proptest! {
@@ -182,11 +195,11 @@ mod tests {
                 }
 
                 prop_assert_eq!(snapshot.sessions.len(), counted.len());
-                let number_of = |id: &String| id.parse::<u8>().expect("a number");
+                let number_of = |id: &str| id.parse::<u8>().expect("a number");
                 let new = snapshot.sessions.iter().zip(&changes.seen).filter(|(_, seen)| seen.is_some_and(|(_, new)| new));
-                prop_assert_eq!(new.map(|(session, _)| number_of(session.session_id.as_ref().expect("an id"))).collect::<BTreeSet<_>>(), started);
+                prop_assert_eq!(new.map(|(session, _)| number_of(session.session_id.as_deref().expect("an id"))).collect::<BTreeSet<_>>(), started);
                 prop_assert_eq!(changes.ended.iter().map(|ended| number_of(&ended.session_id)).collect::<BTreeSet<_>>(), ended);
-                let seen: BTreeMap<u8, Timestamp> = known.sessions.iter().map(|(id, session)| (number_of(id), session.seen.first_seen)).collect();
+                let seen: BTreeMap<u8, Timestamp> = known.sessions.values().map(|session| (number_of(&session.session_id), session.seen.first_seen)).collect();
                 prop_assert_eq!(&seen, &model);
                 before = Some((all, counted));
             }

@@ -5,7 +5,7 @@ mod known;
 mod lock;
 mod state;
 
-pub use known::{Changes, Ended, Known, KnownSession, Seen};
+pub use known::{Changes, Known, KnownSession, Seen};
 pub use state::{
     RecentChanges, Saved, SavedTarget, SiteState, StateError, StateFile, TargetId, TargetState,
 };

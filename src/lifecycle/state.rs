@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Known, KnownSession, Seen,
+    Known, Seen,
     lock::{self, Lock, patiently},
 };
 use crate::{
@@ -322,10 +322,10 @@ fn record(state: TargetState<'_>) -> TargetRecord<'_> {
         consecutive_failures,
         sessions: known
             .sessions
-            .iter()
-            .map(|(session_id, session)| {
+            .values()
+            .map(|session| {
                 SessionRecord(
-                    Cow::Borrowed(session_id),
+                    Cow::Borrowed(&session.session_id),
                     session.user_directory.as_deref().map(Cow::Borrowed),
                     session.user_id.as_deref().map(Cow::Borrowed),
                     session.seen.first_seen.as_millisecond(),
@@ -385,23 +385,16 @@ fn session_key(text: &str) -> Option<[u8; SESSION_KEY_BYTES]> {
 }
 
 fn restore(record: &TargetRecord<'_>) -> SavedTarget {
-    let owned = |text: &Option<Cow<'_, str>>| text.as_deref().map(str::to_owned);
-    let sessions =
-        record.sessions.iter().map(|SessionRecord(id, directory, user, seen, at_baseline)| {
-            let session = KnownSession {
-                user_directory: owned(directory),
-                user_id: owned(user),
-                seen: Seen { first_seen: time(*seen), at_baseline: *at_baseline },
-            };
-            (id.to_string(), session)
-        });
+    let mut known = Known::default();
+    known.last_poll = record.last_poll.map(time);
+    known.excluded.clone_from(&record.excluded);
+    known.last_keyframe = record.last_keyframe.map(time);
+    for SessionRecord(id, directory, user, first_seen, at_baseline) in &record.sessions {
+        let seen = Seen { first_seen: time(*first_seen), at_baseline: *at_baseline };
+        known.insert(id, directory.as_deref(), user.as_deref(), seen);
+    }
     SavedTarget {
-        known: Known {
-            last_poll: record.last_poll.map(time),
-            sessions: sessions.collect(),
-            excluded: record.excluded.as_ref().clone(),
-            last_keyframe: record.last_keyframe.map(time),
-        },
+        known,
         consecutive_failures: record.consecutive_failures,
         keys: record.keys.as_deref().cloned().map(TargetKeys::restored),
     }

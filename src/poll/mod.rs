@@ -488,10 +488,11 @@ fn forget_old(recent: &mut Vec<RecentChanges>, last: Timestamp, keep: Duration) 
 
 /// What the version before saved, as this one would have.
 fn hide_session_ids(known: &mut Known, names: &Names) {
-    known.sessions = std::mem::take(&mut known.sessions)
-        .into_iter()
-        .map(|(id, session)| (names.session_id(id.into()), session))
-        .collect();
+    for session in known.take_sessions() {
+        let (directory, user) = (session.user_directory.as_deref(), session.user_id.as_deref());
+        let session_id = names.session_id(session.session_id.as_ref().into());
+        known.insert(&session_id, directory, user, session.seen);
+    }
 }
 
 fn add(site: &mut SiteFacts, target: TargetResult) {

@@ -24,7 +24,7 @@ pub struct Surveyed {
     /// The target.
     pub target: Target,
     /// Its sessions, or why they are not known.
-    pub answer: Result<Snapshot, Failure>,
+    pub answer: Result<Snapshot<'static>, Failure>,
 }
 
 /// Asks the targets of a configuration, as often as it is wanted.
@@ -84,7 +84,8 @@ impl Survey {
             let server = servers.index_of(&target.server);
             let last = &last_requests[&TargetId::from(&target)];
             let answer = servers.sessions(server, &target.virtual_proxy, last, deadline).await;
-            let answer = answer.and_then(|body| Snapshot::read(body, rules));
+            let answer = answer
+                .and_then(|mut body| Snapshot::read(&mut body, rules).map(Snapshot::into_owned));
             Surveyed { target, answer }
         });
         join_all(asked).await

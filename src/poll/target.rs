@@ -116,7 +116,7 @@ impl PolledTarget {
         time: PollTime,
         output: &Output,
     ) -> Result<TargetResult, Closed> {
-        let answer = servers
+        let mut answer = servers
             .sessions(self.server, &self.target.virtual_proxy, &self.last_request, time.deadline)
             .await;
         let keyframe = settings.config.options.session_details == SessionDetails::Changes
@@ -129,6 +129,7 @@ impl PolledTarget {
             certificates: servers.certificate_dates_of(self.server),
             users_are_shown: settings.rules.names().are_shown(),
         };
+        let answer = answer.as_mut().map_err(|failure| failure.clone());
         let result = match answer.and_then(|body| Snapshot::read(body, &settings.rules)) {
             Ok(snapshot) => self.answered(snapshot, &facts, settings, time, output).await,
             Err(failure) => self.failed(failure, settings, time, output).await,
@@ -168,7 +169,7 @@ impl PolledTarget {
 
     async fn answered(
         &mut self,
-        snapshot: Snapshot,
+        snapshot: Snapshot<'_>,
         facts: &SummaryFacts,
         settings: &Settings,
         time: PollTime,
@@ -222,7 +223,7 @@ impl PolledTarget {
         })
     }
 
-    fn warn_of_incomplete(&mut self, snapshot: &Snapshot) {
+    fn warn_of_incomplete(&mut self, snapshot: &Snapshot<'_>) {
         if snapshot.incomplete > 0 && !self.warned_of_incomplete {
             tracing::warn!(
                 "{}: {} of {} sessions have no text as SessionId, UserDirectory or UserId; they count, and their events lack what is missing",
@@ -250,7 +251,7 @@ struct SessionWriter<'a> {
 impl SessionWriter<'_> {
     async fn sessions(
         &mut self,
-        snapshot: &Snapshot,
+        snapshot: &Snapshot<'_>,
         changes: &Changes,
         keyframe: bool,
         settings: &Settings,

@@ -25,14 +25,18 @@ pub struct ParsedSession<'a> {
     pub attributes: Option<&'a RawValue>,
 }
 
-/// Reads a body and hands over one session after the other.
+/// Reads a body and hands over one session after the other, with texts that stand
+/// in the body.
 ///
 /// # Errors
 /// `invalid_body` where it is not a list of sessions, without a word of it: it
 /// may name a user.
-pub fn read(mut body: Vec<u8>, mut take: impl FnMut(ParsedSession<'_>)) -> Result<(), Failure> {
-    repair::lone_surrogates(&mut body);
-    let text = std::str::from_utf8(&body).map_err(|error| {
+pub fn read<'b>(
+    body: &'b mut [u8],
+    mut take: impl FnMut(ParsedSession<'b>),
+) -> Result<(), Failure> {
+    repair::lone_surrogates(body);
+    let text = std::str::from_utf8(body).map_err(|error| {
         invalid(format!("it is not UTF-8 from byte {} on", error.valid_up_to()))
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -68,7 +72,7 @@ struct Sessions<'t, F> {
     count: &'t mut usize,
 }
 
-impl<'de, F: FnMut(ParsedSession<'_>)> DeserializeSeed<'de> for Sessions<'_, F> {
+impl<'de, F: FnMut(ParsedSession<'de>)> DeserializeSeed<'de> for Sessions<'_, F> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -76,7 +80,7 @@ impl<'de, F: FnMut(ParsedSession<'_>)> DeserializeSeed<'de> for Sessions<'_, F> 
     }
 }
 
-impl<'de, F: FnMut(ParsedSession<'_>)> Visitor<'de> for Sessions<'_, F> {
+impl<'de, F: FnMut(ParsedSession<'de>)> Visitor<'de> for Sessions<'_, F> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -181,8 +185,8 @@ mod tests {
 
     #[test]
     fn a_list_is_no_session() {
-        let answer = br#"[["s1","LAB","goran"]]"#.to_vec();
-        let failure = read(answer, |_| ()).expect_err("it is refused");
+        let mut answer = br#"[["s1","LAB","goran"]]"#.to_vec();
+        let failure = read(&mut answer, |_| ()).expect_err("it is refused");
         assert!(failure.message.contains("invalid type: sequence, expected a session"));
     }
 }

@@ -9,7 +9,10 @@ mod names;
 mod repair;
 mod users;
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashSet},
+};
 
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -28,26 +31,27 @@ use answer::ParsedSession;
 /// A session's attributes: key → its values, in the order of the answer.
 pub type Attributes = BTreeMap<String, Vec<String>>;
 
-/// One session. What the answer did not hold as a text is missing.
+/// One session, with texts that stand in the answer. What it did not hold as a text
+/// is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Session {
+pub struct Session<'b> {
     /// A GUID normally; an external session module may set any text.
-    pub session_id: Option<String>,
+    pub session_id: Option<Cow<'b, str>>,
     /// The user directory.
-    pub user_directory: Option<String>,
+    pub user_directory: Option<Cow<'b, str>>,
     /// The user, named as the settings say; none where users are not named.
-    pub user_id: Option<String>,
+    pub user_id: Option<Cow<'b, str>>,
     /// Only where they are asked for.
-    pub attributes: Option<Attributes>,
+    pub attributes: Option<Box<Attributes>>,
     /// Belongs to an excluded user: counts, but has no events of its own.
     pub excluded: bool,
 }
 
 /// The sessions of one target at one moment.
 #[derive(Debug, Default)]
-pub struct Snapshot {
+pub struct Snapshot<'b> {
     /// In the order of the answer, each session id once.
-    pub sessions: Vec<Session>,
+    pub sessions: Vec<Session<'b>>,
     /// Who holds them.
     pub users: DistinctUsers,
     /// How many sessions excluded users held.
@@ -95,19 +99,19 @@ impl Rules {
     }
 }
 
-impl Snapshot {
-    /// Reads an answer.
+impl<'b> Snapshot<'b> {
+    /// Reads an answer. Most of its texts are not copied, so it has to stay.
     ///
     /// # Errors
     /// `invalid_body` where it is anything but a list of sessions. One bad entry
     /// spoils the whole answer: a count without it would be false.
-    pub fn read(body: Vec<u8>, rules: &Rules) -> Result<Self, Failure> {
+    pub fn read(body: &'b mut [u8], rules: &Rules) -> Result<Self, Failure> {
         let mut snapshot = Self::default();
         answer::read(body, |session| snapshot.add(session, rules))?;
         Ok(snapshot)
     }
 
-    fn add(&mut self, parsed: ParsedSession<'_>, rules: &Rules) {
+    fn add(&mut self, parsed: ParsedSession<'b>, rules: &Rules) {
         let session_id = parsed.session_id.map(|id| rules.names.session_id(id));
         // A session that stands twice in an answer is one.
         let digest = session_id.as_deref().map(session_digest);
@@ -130,11 +134,11 @@ impl Snapshot {
         if session_id.is_none() || parsed.user_directory.is_none() || id.is_none() {
             self.incomplete += 1;
         }
-        let mut attributes = attributes(parsed.attributes, &rules.attributes);
+        let mut attributes = attributes(parsed.attributes, &rules.attributes).map(Box::new);
         let mut user_id = None;
         if let Some(id) = &id {
             user_id =
-                rules.names.user_id(parsed.user_id.as_deref().unwrap_or_default(), &directory, id);
+                rules.names.user_id(parsed.user_id.clone().unwrap_or_default(), &directory, id);
             if let Some(attributes) = &mut attributes {
                 rules.names.hide(id, user_id.as_deref(), attributes);
             }
@@ -144,8 +148,35 @@ impl Snapshot {
             };
             self.users.add_session(UserIdentity::of_folded(&directory, id), name, excluded);
         }
-        let user_directory = parsed.user_directory.clone().map(|text| text.into_owned());
+        drop(directory);
+        let user_directory = parsed.user_directory;
         self.sessions.push(Session { session_id, user_directory, user_id, attributes, excluded });
+    }
+
+    /// The same with texts of its own, for those who keep it longer than the answer.
+    pub fn into_owned(self) -> Snapshot<'static> {
+        let sessions = self.sessions.into_iter().map(Session::into_owned).collect();
+        Snapshot {
+            sessions,
+            users: self.users,
+            excluded_session_count: self.excluded_session_count,
+            session_digests: self.session_digests,
+            excluded_sessions: self.excluded_sessions,
+            incomplete: self.incomplete,
+        }
+    }
+}
+
+impl Session<'_> {
+    fn into_owned(self) -> Session<'static> {
+        let owned = |text: Option<Cow<'_, str>>| text.map(|text| text.into_owned().into());
+        Session {
+            session_id: owned(self.session_id),
+            user_directory: owned(self.user_directory),
+            user_id: owned(self.user_id),
+            attributes: self.attributes,
+            excluded: self.excluded,
+        }
     }
 }
 

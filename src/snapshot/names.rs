@@ -86,10 +86,15 @@ impl Names {
     }
 
     /// What stands in `user_id`; directory and id also come [`folded`].
-    pub fn user_id(&self, id: &str, directory: &str, folded_id: &str) -> Option<String> {
+    pub fn user_id<'b>(
+        &self,
+        id: Cow<'b, str>,
+        directory: &str,
+        folded_id: &str,
+    ) -> Option<Cow<'b, str>> {
         match self {
-            Self::Plain => Some(id.to_owned()),
-            Self::Pseudonym(key) => Some(hmac_of(key, &[directory, "\\", folded_id])),
+            Self::Plain => Some(id),
+            Self::Pseudonym(key) => Some(hmac_of(key, &[directory, "\\", folded_id]).into()),
             Self::Omit { .. } => None,
         }
     }
@@ -97,12 +102,12 @@ impl Names {
     /// What stands in `session_id`. An external session module may build it from
     /// the user's id, so only GUIDs, which the proxy makes, are shown to everybody.
     /// A plain digest would not do: it can be guessed from a list of accounts.
-    pub fn session_id(&self, session_id: Cow<'_, str>) -> String {
+    pub fn session_id<'b>(&self, session_id: Cow<'b, str>) -> Cow<'b, str> {
         match self {
             Self::Pseudonym(key) | Self::Omit { key, .. } if !is_guid(&session_id) => {
-                hmac_of(key, &["session ", &session_id])
+                hmac_of(key, &["session ", &session_id]).into()
             }
-            _ => session_id.into_owned(),
+            _ => session_id,
         }
     }
 

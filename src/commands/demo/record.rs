@@ -159,8 +159,8 @@ impl Recorder {
         sessions: &[&SimulatedSession],
         site: &mut SiteFacts,
     ) -> io::Result<()> {
-        let body = serde_json::to_vec(sessions)?;
-        let snapshot = Snapshot::read(body, &self.rules)
+        let mut body = serde_json::to_vec(sessions)?;
+        let snapshot = Snapshot::read(&mut body, &self.rules)
             .map_err(|failure| io::Error::other(failure.to_string()))?;
         let target = &mut self.targets[number];
         target.consecutive_failures = 0;
@@ -188,7 +188,7 @@ impl Recorder {
         &mut self,
         number: usize,
         time: Timestamp,
-        snapshot: &Snapshot,
+        snapshot: &Snapshot<'_>,
         changes: &Changes,
         keyframe: bool,
     ) {

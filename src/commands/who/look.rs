@@ -1,7 +1,7 @@
 //! One look at all targets: who is connected, who came and who went since the
 //! look before, and which targets could not be read.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -145,7 +145,7 @@ impl TargetSeen {
 }
 
 impl State {
-    fn new(target: &Target, snapshot: Snapshot, before: Option<Self>, at: Timestamp) -> Self {
+    fn new(target: &Target, snapshot: Snapshot<'_>, before: Option<Self>, at: Timestamp) -> Self {
         let sessions: Vec<ConnectedSession> = snapshot
             .sessions
             .into_iter()
@@ -189,13 +189,13 @@ fn without(sessions: &[ConnectedSession], others: &[ConnectedSession]) -> Vec<Co
 }
 
 impl ConnectedSession {
-    fn new(target: &Target, session: Session) -> Self {
+    fn new(target: &Target, session: Session<'_>) -> Self {
         Self {
-            user_directory: session.user_directory,
-            user_id: session.user_id,
+            user_directory: session.user_directory.map(Cow::into_owned),
+            user_id: session.user_id.map(Cow::into_owned),
             server_name: target.server.name.clone(),
             virtual_proxy: target.virtual_proxy.to_string(),
-            session_id: session.session_id,
+            session_id: session.session_id.map(Cow::into_owned),
         }
     }
 
