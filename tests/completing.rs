@@ -265,7 +265,7 @@ fn what_discovery_finds_is_not_missing() {
         command
     });
     assert_eq!((run.code, &run.stdout), (Some(0), &before), "{}", run.stderr);
-    assert!(run.stderr.contains("nothing is missing"), "{}", run.stderr);
+    assert!(run.stderr.contains("nothing is added"), "{}", run.stderr);
     let run = Finished::of(fixture.command("discover"));
     assert_eq!(run.stdout.matches("discovered").count(), 4, "{}", run.stdout);
     assert_eq!(run.stdout.matches("excluded").count(), 1, "{}", run.stdout);

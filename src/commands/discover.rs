@@ -3,7 +3,9 @@
 //! missing there, and adds it.
 
 mod ask;
+mod completed;
 mod found;
+mod server;
 mod yaml;
 
 use self::ask::Inquiry;
