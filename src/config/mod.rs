@@ -499,9 +499,6 @@ impl Reader<'_> {
         let mut names = Vec::new();
         let mut merged = Merged::default();
         for (place, node) in monitor.key("servers").items().enumerate() {
-            if node.is_absent() {
-                continue;
-            }
             if ["host", "userSessions"].iter().any(|key| node.key(key).is_there()) {
                 self.server(place, &node, &shared, &mut differing, &mut names, &mut merged);
             } else {
@@ -820,9 +817,6 @@ fn tags(node: &Node<'_>) -> BTreeMap<String, String> {
 fn excluded_users(list: &Node<'_>) -> Vec<ExcludedUser> {
     let mut excluded = Vec::new();
     for item in list.items() {
-        if item.is_absent() {
-            continue;
-        }
         if !item.is_section() {
             item.error(format!(
                 "expected an item such as {{directory: LAB, userId: testuser1}}, found {}",
