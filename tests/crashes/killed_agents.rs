@@ -20,8 +20,8 @@ use crate::{
 };
 
 pub const TESTS: &[Test] = &[
-    Test { name: "vector_and_the_program_killed", needs: Some("vector"), run: vector },
-    Test { name: "fluent_bit_and_the_program_killed", needs: Some("fluent-bit"), run: fluent_bit },
+    Test { name: "vector_and_the_program_killed", needs: &["vector"], run: vector },
+    Test { name: "fluent_bit_and_the_program_killed", needs: &["fluent-bit"], run: fluent_bit },
 ];
 
 const KILLS: usize = 60;

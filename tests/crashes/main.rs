@@ -16,10 +16,21 @@ mod agents;
 #[cfg(unix)]
 #[path = "../programs/capture.rs"]
 mod capture;
+#[cfg(unix)]
+#[path = "../support/collector.rs"]
+mod collector;
+#[cfg(unix)]
+#[path = "../support/http.rs"]
+mod http;
 #[path = "../support/programs.rs"]
 mod installed;
 #[cfg(unix)]
 mod killed_agents;
+#[cfg(unix)]
+mod outages;
+#[cfg(unix)]
+#[path = "../support/servers.rs"]
+mod servers;
 #[cfg(unix)]
 mod site;
 #[cfg(unix)]
@@ -33,10 +44,10 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Completion, Trial};
 
-/// A test, and the program that it needs.
+/// A test, and the programs that it needs.
 struct Test {
     name: &'static str,
-    needs: Option<&'static str>,
+    needs: &'static [&'static str],
     run: fn(),
 }
 
@@ -44,7 +55,7 @@ impl Test {
     fn trial(&self) -> Trial {
         let Self { name, needs, run } = *self;
         let runner = move || {
-            if let Some(why) = needs.and_then(installed::missing) {
+            if let Some(why) = installed::missing_of(needs) {
                 eprintln!("SKIPPED {name}: {why}");
                 return Ok(Completion::ignored_with(why));
             }
@@ -57,7 +68,7 @@ impl Test {
 
 fn main() -> ExitCode {
     #[cfg(unix)]
-    let tests = [killed_agents::TESTS, two_pollers::TESTS];
+    let tests = [killed_agents::TESTS, two_pollers::TESTS, outages::TESTS];
     #[cfg(not(unix))]
     let tests: [&[Test]; 0] = [];
     let trials = tests.into_iter().flatten().map(Test::trial).collect();

@@ -27,8 +27,8 @@ use crate::{
 };
 
 pub const TESTS: &[Test] = &[
-    Test { name: "two_pollers_in_snapshot", needs: None, run: snapshot },
-    Test { name: "two_pollers_in_changes", needs: None, run: changes },
+    Test { name: "two_pollers_in_snapshot", needs: &[], run: snapshot },
+    Test { name: "two_pollers_in_changes", needs: &[], run: changes },
 ];
 
 const KILLS: usize = 60;

@@ -1,11 +1,16 @@
 //! An HTTP server that takes whatever an agent sends, answers as the backend
 //! would, and keeps the bodies.
 
+#![allow(dead_code, reason = "each test file uses its own part of it")]
+
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
-    sync::{Arc, Mutex},
-    thread,
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
 };
 
 use serde_json::Value;
@@ -21,6 +26,9 @@ pub struct Captured {
 pub struct Capture {
     pub address: SocketAddr,
     requests: Arc<Mutex<Vec<Captured>>>,
+    connections: Arc<Mutex<Vec<TcpStream>>>,
+    is_killed: Arc<AtomicBool>,
+    listener: Option<JoinHandle<()>>,
 }
 
 impl Capture {
@@ -30,17 +38,46 @@ impl Capture {
 
     /// On this port, so that it can be away at first; 0 is any free one.
     pub fn start_at(port: u16) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", port)).expect("a free port");
-        let address = listener.local_addr().expect("an address");
-        let requests = Arc::<Mutex<Vec<Captured>>>::default();
-        let shared = Arc::clone(&requests);
-        thread::spawn(move || {
+        let mut capture = Self {
+            address: ([127, 0, 0, 1], port).into(),
+            requests: Arc::default(),
+            connections: Arc::default(),
+            is_killed: Arc::default(),
+            listener: None,
+        };
+        capture.restart();
+        capture
+    }
+
+    /// Cuts all connections and listens no longer, as a server that is killed.
+    pub fn kill(&mut self) {
+        self.is_killed.store(true, Ordering::SeqCst);
+        // So that the listener sees it.
+        let _ = TcpStream::connect(self.address);
+        self.listener.take().expect("it runs").join().expect("no thread panicked");
+        for connection in self.connections.lock().expect("no thread panicked").drain(..) {
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Listens again, with what it has kept.
+    pub fn restart(&mut self) {
+        let listener = TcpListener::bind(self.address).expect("a free port");
+        self.address = listener.local_addr().expect("an address");
+        self.is_killed.store(false, Ordering::SeqCst);
+        let (requests, connections) = (Arc::clone(&self.requests), Arc::clone(&self.connections));
+        let is_killed = Arc::clone(&self.is_killed);
+        self.listener = Some(thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let shared = Arc::clone(&shared);
-                thread::spawn(move || serve(stream, &shared));
+                if is_killed.load(Ordering::SeqCst) {
+                    return;
+                }
+                let own = stream.try_clone().expect("a socket can be cloned");
+                connections.lock().expect("no thread panicked").push(own);
+                let requests = Arc::clone(&requests);
+                thread::spawn(move || serve(stream, &requests));
             }
-        });
-        Self { address, requests }
+        }));
     }
 
     /// The requests whose path begins so.

@@ -285,7 +285,7 @@ fn a_collector_gets_every_record_with_conventional_names() {
     let fixture = Fixture::new(&[("sense1", &["/"])], &options);
     // More than one batch of the plugin's default.
     fixture.site.set_sessions("sense1", "/", &sessions(1_200));
-    let collector = Collector::start(&fixture);
+    let collector = Collector::start();
     let edits = [
         ("host: localhost", "host: 127.0.0.1"),
         ("port: 4318", &*format!("port: {}", collector.port)),

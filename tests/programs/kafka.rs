@@ -36,10 +36,10 @@ fn kafka_gets_every_event_of_vector_once() {
     let edits = [("localhost:9092", &*brokers)];
     let mut vector = Agent::vector(&fixture, None, &["kafka", "file"], &edits);
     vector.wait_for("a poll", |vector| vector.polls() >= 1);
-    kafka.kill();
+    kafka.server.kill();
     let polls = vector.polls();
     vector.wait_for("polls without a broker", |vector| vector.polls() >= polls + 3);
-    kafka.restart();
+    kafka.server.restart();
     let polls = vector.polls();
     vector.wait_for("polls with a broker", |vector| vector.polls() >= polls + 2);
     vector.stop();
@@ -54,11 +54,11 @@ fn kafka_gets_every_event_of_fluent_bit_once() {
     let edits = [("localhost:9092", &*brokers)];
     let mut agent = Agent::fluent_bit(&fixture, &["kafka", "file"], &edits);
     wait_until("a poll", || (agent.polls() >= 1).then_some(()));
-    kafka.kill();
+    kafka.server.kill();
     let polls = agent.polls();
     wait_until("polls without a broker", || (agent.polls() >= polls + 3).then_some(()));
     let due = by_id(&agent.file_events());
-    kafka.restart();
+    kafka.server.restart();
     let polls = agent.polls();
     wait_until("polls with a broker", || (agent.polls() >= polls + 3).then_some(()));
     agent.stop();

@@ -18,6 +18,7 @@ mod browser;
 #[cfg(unix)]
 mod capture;
 #[cfg(unix)]
+#[path = "../support/collector.rs"]
 mod collector;
 #[cfg(unix)]
 mod fluent_bit;
@@ -80,7 +81,6 @@ fn main() -> ExitCode {
         groups::TESTS,
         kafka::TESTS,
         opensearch::TESTS,
-        collector::TESTS,
         pair::TESTS,
         terminal::TESTS,
         browser::TESTS,

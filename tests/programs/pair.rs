@@ -5,7 +5,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
-    process::Command,
     thread,
     time::Duration,
 };
@@ -17,7 +16,8 @@ use tempfile::TempDir;
 use crate::{
     Test,
     agents::{Agent, shipped},
-    support::{Backend, Fixture, free_port, get, named_sessions, wait_until},
+    servers::{InfluxDb, Loki},
+    support::{Fixture, free_port, named_sessions, wait_until},
     tests,
 };
 
@@ -37,7 +37,7 @@ const PAIR_IN_FLUENT_BIT: (&str, &str) = ("      # remove_keys:", "      remove_
 
 fn loki_keeps_one_of_two_lines_from_vector() {
     let pair = Pair::new();
-    let loki = Loki::start(pair.folder());
+    let loki = Loki::start();
     let endpoint = format!("endpoint: http://127.0.0.1:{}", loki.port);
     let address = ("endpoint: http://localhost:3100", endpoint.as_str());
     let with = |pair_edits: &[(&str, &str)], job: &str| {
@@ -49,17 +49,17 @@ fn loki_keeps_one_of_two_lines_from_vector() {
     let (comment, code) = part_for_pairs();
     let both = with(&[(&comment, &code)], "pair");
     both.assert_both_sent(&ALL_KINDS);
-    loki.wait_for_one_line_each("pair", &both);
+    wait_for_one_line_each(&loki, "pair", &both);
     // As shipped, for one agent, each of them has its own.
     let both = with(&[], "single");
     let lines = wait_until("lines of both", || {
-        let lines = loki.lines("single");
+        let lines = recent_lines(&loki, "single");
         (lines.values().sum::<usize>() >= both.sent).then_some(lines)
     });
     assert!(lines.values().any(|count| *count == 2));
     // The query of docs/high-availability.md counts them once all the same.
     let starts = both.count("session_started");
-    assert_eq!(loki.different_ids("single", "session_started"), Some(starts));
+    assert_eq!(different_ids(&loki, "single", "session_started"), Some(starts));
 }
 
 /// The part of Vector's file that is for two pollers: as it is, and without signs of comment.
@@ -75,7 +75,7 @@ fn part_for_pairs() -> (String, String) {
 
 fn loki_keeps_one_of_two_lines_from_fluent_bit() {
     let pair = Pair::new();
-    let loki = Loki::start(pair.folder());
+    let loki = Loki::start();
     let port = format!("port: {}", loki.port);
     let edits =
         [("host: localhost", "host: 127.0.0.1"), ("port: 3100", &*port), PAIR_IN_FLUENT_BIT];
@@ -88,12 +88,12 @@ fn loki_keeps_one_of_two_lines_from_fluent_bit() {
         Agent::fluent_bit(&pair.fixture, &["loki", "file"], &edits)
     });
     both.assert_both_sent(&ALL_KINDS[..3]);
-    loki.wait_for_one_line_each("qlik-sessions", &both);
+    wait_for_one_line_each(&loki, "qlik-sessions", &both);
 }
 
 fn influxdb_keeps_one_of_two_points() {
     let pair = Pair::new();
-    let influxdb = InfluxDb::start(pair.folder());
+    let influxdb = InfluxDb::start();
     let address = format!("http://127.0.0.1:{}", influxdb.port);
     let edits = [("http://localhost:8086", &*address)];
     let start =
@@ -105,14 +105,14 @@ fn influxdb_keeps_one_of_two_points() {
         ("session_summary", "user_session_list", "session_user_id_list"),
         ("session", "user_session_details", "user_id"),
     ] {
-        influxdb.wait_for_count(field, measurement, both.count(kind));
+        wait_for_count(&influxdb, field, measurement, both.count(kind));
     }
     // A poller that reaches no target hides nothing of what the other saw.
     pair.take_away_the_site_from_the_second();
     let more = pair.run(false, start);
     assert!(more.common.is_empty(), "{:?}", more.common);
     let site_summaries = both.count("site_summary") + more.count("site_summary");
-    influxdb.wait_for_count("session_count", "qlik_sessions_site", site_summaries);
+    wait_for_count(&influxdb, "session_count", "qlik_sessions_site", site_summaries);
 }
 
 /// Vector that says it runs on another machine.
@@ -156,10 +156,6 @@ impl Pair {
             fixture.site.write_config_with(folder.path(), INTERVAL, OPTIONS).expect("written");
         }
         Self { fixture, folders }
-    }
-
-    fn folder(&self) -> &Path {
-        self.fixture.folder.path()
     }
 
     /// Runs one agent, and later the other beside it, until both saw a session
@@ -248,118 +244,37 @@ fn between_polls() {
     });
 }
 
-struct Loki {
-    port: u16,
-    _server: Backend,
-}
-
-impl Loki {
-    fn start(folder: &Path) -> Self {
-        let (port, grpc, path) = (free_port(), free_port(), folder.join("loki"));
-        let path = path.display();
-        let configuration = format!(
-            "auth_enabled: false
-server: {{http_listen_address: 127.0.0.1, http_listen_port: {port}, grpc_listen_address: 127.0.0.1, grpc_listen_port: {grpc}, log_level: warn}}
-common:
-  instance_addr: 127.0.0.1
-  path_prefix: {path}
-  replication_factor: 1
-  storage: {{filesystem: {{chunks_directory: {path}/chunks, rules_directory: {path}/rules}}}}
-  ring: {{kvstore: {{store: inmemory}}}}
-schema_config:
-  configs: [{{from: 2020-01-01, store: tsdb, object_store: filesystem, schema: v13, index: {{prefix: index_, period: 24h}}}}]
-ingester: {{lifecycler: {{min_ready_duration: 0s}}}}
-analytics: {{reporting_enabled: false}}
-"
-        );
-        fs::write(folder.join("loki.yaml"), configuration).expect("written");
-        let mut loki = Command::new("loki");
-        loki.arg(format!("-config.file={}", folder.join("loki.yaml").display()));
-        let server = Backend::start(loki, &folder.join("loki.log"));
-        wait_until("Loki", || get(port, "/ready").filter(|answer| answer.starts_with("ready")));
-        Self { port, _server: server }
-    }
-
-    /// How many lines it has of each event id.
-    fn lines(&self, job: &str) -> BTreeMap<String, usize> {
-        let query = format!("{{job=\"{job}\",event!=\"log\"}}");
-        let path =
-            format!("/loki/api/v1/query_range?since=10m&limit=5000&query={}", encoded(&query));
-        let answer: Value =
-            serde_json::from_str(&get(self.port, &path).unwrap_or_default()).unwrap_or_default();
-        let mut lines = BTreeMap::new();
-        for stream in answer["data"]["result"].as_array().into_iter().flatten() {
-            let id = stream["stream"]["event_id"].as_str().expect("an id").to_owned();
-            *lines.entry(id).or_default() += stream["values"].as_array().map_or(0, Vec::len);
-        }
-        lines
-    }
-
-    fn different_ids(&self, job: &str, event: &str) -> Option<usize> {
-        let query = format!(
-            "count(count by (event_id) (count_over_time({{job=\"{job}\", event=\"{event}\"}}[1h])))"
-        );
-        let path = format!("/loki/api/v1/query?query={}", encoded(&query));
-        let answer: Value = serde_json::from_str(&get(self.port, &path)?).ok()?;
-        answer["data"]["result"][0]["value"][1].as_str()?.parse().ok()
-    }
-
-    fn wait_for_one_line_each(&self, job: &str, both: &Sent) {
-        let lines = wait_until("every line", || {
-            let lines = self.lines(job);
-            (lines.len() >= both.ids.len()).then_some(lines)
-        });
-        // The agents are gone, and nothing is on its way.
-        thread::sleep(Duration::from_millis(500));
-        for (id, kind) in &both.ids {
-            assert_eq!(lines.get(id), Some(&1), "{kind}, of both: {}", both.common.contains(id));
-        }
+fn wait_for_one_line_each(loki: &Loki, job: &str, both: &Sent) {
+    let lines = wait_until("every line", || {
+        let lines = recent_lines(loki, job);
+        (lines.len() >= both.ids.len()).then_some(lines)
+    });
+    // The agents are gone, and nothing is on its way.
+    thread::sleep(Duration::from_millis(500));
+    for (id, kind) in &both.ids {
+        assert_eq!(lines.get(id), Some(&1), "{kind}, of both: {}", both.common.contains(id));
     }
 }
 
-struct InfluxDb {
-    port: u16,
-    _server: Backend,
+fn recent_lines(loki: &Loki, job: &str) -> BTreeMap<String, usize> {
+    let now = Timestamp::now().as_second();
+    loki.lines(job, now - 600, now + 1)
 }
 
-impl InfluxDb {
-    fn start(folder: &Path) -> Self {
-        let (port, rpc, path) = (free_port(), free_port(), folder.display());
-        let configuration = format!(
-            "reporting-disabled = true\nbind-address = \"127.0.0.1:{rpc}\"\n[meta]\n  dir = \"{path}/meta\"\n[data]\n  dir = \"{path}/data\"\n  wal-dir = \"{path}/wal\"\n[http]\n  bind-address = \"127.0.0.1:{port}\"\n"
-        );
-        fs::write(folder.join("influxdb.conf"), configuration).expect("written");
-        let mut influxd = Command::new("influxd");
-        influxd.arg("run").arg("-config").arg(folder.join("influxdb.conf"));
-        let server = Backend::start(influxd, &folder.join("influxd.log"));
-        let influxdb = Self { port, _server: server };
-        wait_until("InfluxDB", || influxdb.query("SHOW DATABASES"));
-        let created = Command::new("curl")
-            .args(["-s", "-XPOST", &format!("http://127.0.0.1:{port}/query")])
-            .args(["--data-urlencode", "q=CREATE DATABASE SenseOps"])
-            .output()
-            .expect("curl runs");
-        assert!(created.status.success());
-        influxdb
-    }
+fn different_ids(loki: &Loki, job: &str, event: &str) -> Option<usize> {
+    let query = format!(
+        "count(count by (event_id) (count_over_time({{job=\"{job}\", event=\"{event}\"}}[1h])))"
+    );
+    let answer = loki.ask("query", &[("query", &query)])?;
+    answer["result"][0]["value"][1].as_str()?.parse().ok()
+}
 
-    fn query(&self, query: &str) -> Option<Value> {
-        let answer = get(self.port, &format!("/query?db=SenseOps&q={}", encoded(query)))?;
-        serde_json::from_str(&answer).ok()
-    }
-
-    fn wait_for_count(&self, field: &str, measurement: &str, count: usize) {
-        wait_until(measurement, || (self.count(field, measurement)? >= count).then_some(()));
-        assert_eq!(self.count(field, measurement), Some(count), "{measurement}");
-    }
-
-    fn count(&self, field: &str, measurement: &str) -> Option<usize> {
-        let answer = self.query(&format!("SELECT count({field}) FROM {measurement}"))?;
+fn wait_for_count(influxdb: &InfluxDb, field: &str, measurement: &str, due: usize) {
+    let count = || {
+        let answer = influxdb.query(&format!("SELECT count({field}) FROM {measurement}"))?;
         let count = answer["results"][0]["series"][0]["values"][0][1].as_u64()?;
         usize::try_from(count).ok()
-    }
-}
-
-fn encoded(text: &str) -> String {
-    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+    };
+    wait_until(measurement, || (count()? >= due).then_some(()));
+    assert_eq!(count(), Some(due), "{measurement}");
 }

@@ -15,6 +15,7 @@ use crate::{
     capture::Capture,
     collector::{Collector, check_records},
     outputs,
+    servers::{InfluxDb, Loki, Mosquitto},
     support::{Backend, Fixture, free_port, get, named_sessions, sessions, texts, wait_until},
     tests,
 };
@@ -28,6 +29,7 @@ pub const TESTS: &[Test] = tests![
     ["vector"] what_waits_for_a_backend_survives_a_kill,
     ["vector"] an_aggregator_hands_on_the_same_events,
     ["vector", "otelcol"] a_collector_gets_every_event_in_few_requests,
+    [] the_shipped_version_is_the_programs,
     ["vector"] lines_that_are_no_events_are_kept_and_harm_nothing,
     ["vector", "influxd"] butler_sos_queries_of_influxdb_answer_the_same_numbers,
     ["vector", "prometheus"] prometheus_sees_no_false_and_no_old_count,
@@ -344,7 +346,7 @@ fn an_aggregator_hands_on_the_same_events() {
 fn a_collector_gets_every_event_in_few_requests() {
     let fixture = Fixture::new(&[("sense1", &["/"])], "");
     fixture.site.set_sessions("sense1", "/", &sessions(300));
-    let collector = Collector::start(&fixture);
+    let collector = Collector::start();
     let edits = [("localhost:4318", &*format!("127.0.0.1:{}", collector.port))];
     let mut vector = Agent::vector(&fixture, None, &["opentelemetry", "file"], &edits);
     vector.wait_for("two polls", |vector| ids_of_polls(vector).len() >= 2 * 302);
@@ -375,6 +377,15 @@ fn scrape(address: &str) -> String {
         })
         .collect::<Vec<_>>()
         .join("\n")
+}
+
+fn the_shipped_version_is_the_programs() {
+    for agent in ["vector", "fluent-bit"] {
+        let file = shipped(agent).join("outputs/opentelemetry.yaml");
+        let text = fs::read_to_string(file).expect("it is shipped");
+        let found = text.matches(env!("CARGO_PKG_VERSION")).count();
+        assert_eq!(found, 2, "{agent}: the version of the service and of the scope");
+    }
 }
 
 fn lines_that_are_no_events_are_kept_and_harm_nothing() {
@@ -417,33 +428,8 @@ fn butler_sos_queries_of_influxdb_answer_the_same_numbers() {
     people[0].user_id = "od, d=\"q\\".to_owned();
     fixture.site.set_sessions("sense1", "/sales", &people);
     fixture.site.set_sessions("sense2", "/sales", &sessions(7));
-    let (port, rpc) = (free_port(), free_port());
-    let folder = fixture.folder.path().display();
-    fs::write(
-        fixture.path("influxdb.conf"),
-        format!(
-            "reporting-disabled = true\nbind-address = \"127.0.0.1:{rpc}\"\n[meta]\n  dir = \"{folder}/meta\"\n[data]\n  dir = \"{folder}/data\"\n  wal-dir = \"{folder}/wal\"\n[http]\n  bind-address = \"127.0.0.1:{port}\"\n"
-        ),
-    )
-    .expect("written");
-    let mut influxd = Command::new("influxd");
-    influxd.arg("run").arg("-config").arg(fixture.path("influxdb.conf"));
-    let _influxd = Backend::start(influxd, &fixture.path("influxd.log"));
-    let query = |query: &str| get(port, &format!("/query?db=SenseOps&q={}", encoded(query)));
-    wait_until("InfluxDB", || query("SHOW DATABASES").filter(|answer| answer.contains("results")));
-    // Over GET this is refused; over POST curl does it as an administrator would.
-    let created = Command::new("curl")
-        .args([
-            "-s",
-            "-XPOST",
-            &format!("http://127.0.0.1:{port}/query"),
-            "--data-urlencode",
-            "q=CREATE DATABASE SenseOps",
-        ])
-        .status()
-        .expect("curl runs");
-    assert!(created.success());
-    let endpoint = format!("http://127.0.0.1:{port}");
+    let influxdb = InfluxDb::start();
+    let endpoint = format!("http://127.0.0.1:{}", influxdb.port);
     let mut vector = Agent::vector(
         &fixture,
         None,
@@ -459,9 +445,10 @@ fn butler_sos_queries_of_influxdb_answer_the_same_numbers() {
     fixture.site.set_sessions("sense1", "/", &sessions(5));
     vector.wait_for("an end", |vector| has(vector, "session_ended"));
     vector.stop();
-    let answer = query("SELECT session_count FROM user_session_summary WHERE user_session_virtual_proxy='/sales' GROUP BY server_name")
-        .expect("an answer");
-    let answer: Value = serde_json::from_str(&answer).expect("JSON");
+    let query = |text: &str| influxdb.query(text).expect("an answer");
+    let answer = query(
+        "SELECT session_count FROM user_session_summary WHERE user_session_virtual_proxy='/sales' GROUP BY server_name",
+    );
     let series = answer["results"][0]["series"]
         .as_array()
         .unwrap_or_else(|| panic!("{answer}\n{}", vector.log()))
@@ -474,19 +461,20 @@ fn butler_sos_queries_of_influxdb_answer_the_same_numbers() {
         .collect();
     assert_eq!(counts["sense1"], 3);
     assert_eq!(counts["sense2"], 7);
-    let users = query("SELECT session_user_id_list FROM user_session_list WHERE server_name='sense1' AND user_session_virtual_proxy='/sales' LIMIT 1").expect("an answer");
-    let users: Value = serde_json::from_str(&users).expect("JSON");
+    let users = query(
+        "SELECT session_user_id_list FROM user_session_list WHERE server_name='sense1' AND user_session_virtual_proxy='/sales' LIMIT 1",
+    );
     assert_eq!(
         users["results"][0]["series"][0]["values"][0][1],
         "LAB\\od, d=\"q\\,LAB\\u1,LAB\\u2"
     );
-    let ids = query("SELECT user_id FROM user_session_details WHERE environment='demo' AND user_session_id='s0' AND server_name='sense1' AND user_session_virtual_proxy='/sales' LIMIT 1").expect("an answer");
-    let ids: Value = serde_json::from_str(&ids).expect("JSON");
+    let ids = query(
+        "SELECT user_id FROM user_session_details WHERE environment='demo' AND user_session_id='s0' AND server_name='sense1' AND user_session_virtual_proxy='/sales' LIMIT 1",
+    );
     assert_eq!(ids["results"][0]["series"][0]["values"][0][1], "od, d=\"q\\");
 
     let column = |text: &str| -> Value {
-        let answer = query(text).expect("an answer");
-        let answer: Value = serde_json::from_str(&answer).expect("JSON");
+        let answer = query(text);
         answer["results"][0]["series"][0]["values"][0][1].clone()
     };
     let at = |time: &Value| -> i64 {
@@ -600,37 +588,14 @@ fn loki_comments() -> String {
     comments.collect::<Vec<_>>().join(" ").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// A Loki that keeps all it gets in the fixture's folder.
-fn start_loki(fixture: &Fixture) -> (u16, Backend) {
-    let (port, grpc) = (free_port(), free_port());
-    let folder = fixture.path("loki").display().to_string();
-    fs::write(
-        fixture.path("loki.yaml"),
-        format!(
-            "auth_enabled: false\n\
-             server: {{http_listen_address: 127.0.0.1, http_listen_port: {port}, grpc_listen_address: 127.0.0.1, grpc_listen_port: {grpc}}}\n\
-             common: {{instance_addr: 127.0.0.1, path_prefix: {folder}, replication_factor: 1, ring: {{kvstore: {{store: inmemory}}}}}}\n\
-             schema_config: {{configs: [{{from: 2024-01-01, store: tsdb, object_store: filesystem, schema: v13, index: {{prefix: index_, period: 24h}}}}]}}\n\
-             storage_config: {{filesystem: {{directory: {folder}/chunks}}}}\n\
-             analytics: {{reporting_enabled: false}}\n"
-        ),
-    )
-    .expect("written");
-    let mut loki = Command::new("loki");
-    loki.arg(format!("-config.file={}", fixture.path("loki.yaml").display()));
-    let loki = Backend::start(loki, &fixture.path("loki.log"));
-    wait_until("Loki", || get(port, "/ready").filter(|answer| answer.trim() == "ready"));
-    (port, loki)
-}
-
 fn lokis_example_queries_give_the_right_numbers() {
     let targets: &[(&str, &[&str])] = &[("sense1", &["/", "/sales"]), ("sense2", &["/"])];
     let fixture = Fixture::new(targets, "    site: west");
     fixture.site.set_sessions("sense1", "/", &sessions(5));
     fixture.site.set_sessions("sense1", "/sales", &sessions(3));
     fixture.site.set_sessions("sense2", "/", &sessions(7));
-    let (port, _loki) = start_loki(&fixture);
-    let to = format!("http://127.0.0.1:{port}");
+    let loki = Loki::start();
+    let to = format!("http://127.0.0.1:{}", loki.port);
     let edits = [("http://localhost:3100", &*to)];
     let mut vector = Agent::vector(&fixture, None, &["loki", "file"], &edits);
     vector.wait_for("three polls", |vector| vector.polls() >= 3);
@@ -642,14 +607,10 @@ fn lokis_example_queries_give_the_right_numbers() {
     vector.stop();
 
     let comments = loki_comments();
-    let ask = |path: &str, query: &str| -> Option<Value> {
-        let answer = get(port, &format!("/loki/api/v1/{path}={}", encoded(query)))?;
-        Some(serde_json::from_str::<Value>(&answer).ok()?["data"].clone())
-    };
     let count = "sum by (server_name) (last_over_time({job=\"qlik-sessions\", event=~\"session_summary|poll_error\"} | json n=\"session_count\" | label_format n=\"{{ if .n }}{{ .n }}{{ else }}-1{{ end }}\" | unwrap n [2m]) by (server_name, virtual_proxy) >= 0)";
     assert!(comments.contains(count), "not in the file: {count}");
     let counts = wait_until("the counts", || {
-        let counts = ask("query?query", count)?["result"].clone();
+        let counts = loki.ask("query", &[("query", count)])?["result"].clone();
         let only_one = counts.as_array()?.len() == 1;
         only_one.then_some(counts)
     });
@@ -659,7 +620,8 @@ fn lokis_example_queries_give_the_right_numbers() {
     let one_user = "{job=\"qlik-sessions\", event=\"session\"} | user=`LAB\\goran`";
     assert!(comments.contains(one_user), "not in the file: {one_user}");
     let one_user = one_user.replace("goran", "u6").replace("event=", "site=\"west\", event=");
-    let lines = ask("query_range?limit=1000&query", &one_user).expect("an answer");
+    let lines =
+        loki.ask("query_range", &[("limit", "1000"), ("query", &one_user)]).expect("an answer");
     let found: usize = lines["result"]
         .as_array()
         .expect("streams")
@@ -671,7 +633,8 @@ fn lokis_example_queries_give_the_right_numbers() {
         events.iter().filter(|event| event["user"] == "LAB\\u6" && event["event"] == "session");
     assert_eq!(found, due.count());
     // Only the program's log has no site.
-    let without = ask("series?match[]", "{job=\"qlik-sessions\", site=\"\", event!=\"log\"}");
+    let without =
+        loki.ask("series", &[("match[]", "{job=\"qlik-sessions\", site=\"\", event!=\"log\"}")]);
     assert_eq!(without, Some(json!([])));
 }
 
@@ -679,11 +642,8 @@ fn mqtt_messages_come_at_butler_sos_topics() {
     let fixture = Fixture::new(&[("sense1", &["/", "/sales"])], "");
     // More than Vector's default packet of 10 KiB.
     fixture.site.set_sessions("sense1", "/sales", &sessions(2_000));
-    let port = free_port();
-    let mut mosquitto = Command::new("/usr/sbin/mosquitto");
-    mosquitto.arg("-p").arg(port.to_string());
-    let _mosquitto = Backend::start(mosquitto, &fixture.path("mosquitto.log"));
-    wait_until("the broker", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+    let broker = Mosquitto::start();
+    let port = broker.port;
     let mut subscriber = Command::new("mosquitto_sub");
     subscriber.args(["-p", &port.to_string(), "-t", "butler-sos/#", "-F", "%t %p"]);
     let received = fixture.path("received");

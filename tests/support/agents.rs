@@ -14,7 +14,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{Fixture, of_kind, wait_for_end, whole_lines};
+use crate::support::{Fixture, PATIENCE, of_kind, wait_for_end_within, whole_lines};
 
 /// The shipped configuration of an agent.
 pub fn shipped(agent: &str) -> PathBuf {
@@ -151,8 +151,13 @@ impl Agent {
     }
 
     pub fn stop(&mut self) {
+        self.stop_within(PATIENCE);
+    }
+
+    /// Waits longer than usual for the end: an agent may give a backend a minute.
+    pub fn stop_within(&mut self, limit: Duration) {
         let _ = Command::new("kill").args(["-TERM", &self.id().to_string()]).status();
-        wait_for_end(&mut self.child);
+        wait_for_end_within(&mut self.child, limit);
     }
 }
 

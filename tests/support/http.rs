@@ -21,6 +21,10 @@ pub fn delete(url: &str) -> Result<Value, String> {
     request(Method::DELETE, url, "application/json", "")
 }
 
+pub fn post(url: &str, json: &str) -> Result<Value, String> {
+    request(Method::POST, url, "application/json", json)
+}
+
 /// As Grafana asks OpenSearch for several searches at once.
 pub fn post_lines(url: &str, lines: &str) -> Result<Value, String> {
     request(Method::POST, url, "application/x-ndjson", lines)

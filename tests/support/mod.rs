@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its own part of it")]
 
 use std::{
+    borrow::BorrowMut,
     io::{BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Output, Stdio},
@@ -292,14 +293,18 @@ impl Drop for Running {
 
 /// Waits for a child's end; it must come.
 pub fn wait_for_end(child: &mut Child) -> Option<i32> {
-    let given_up = Instant::now() + PATIENCE;
+    wait_for_end_within(child, PATIENCE)
+}
+
+pub fn wait_for_end_within(child: &mut Child, limit: Duration) -> Option<i32> {
+    let given_up = Instant::now() + limit;
     loop {
         if let Some(status) = child.try_wait().expect("the child can be waited for") {
             return status.code();
         }
         if Instant::now() > given_up {
             let _ = child.kill();
-            panic!("the program did not end within {PATIENCE:?}");
+            panic!("the program did not end within {limit:?}");
         }
         thread::sleep(Duration::from_millis(10));
     }
@@ -348,9 +353,10 @@ pub fn free_port() -> u16 {
 pub struct Backend(Child);
 
 impl Backend {
-    pub fn start(mut command: Command, log: &Path) -> Self {
+    pub fn start(mut command: impl BorrowMut<Command>, log: &Path) -> Self {
         let log = std::fs::File::create(log).expect("a log");
         let child = command
+            .borrow_mut()
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file"))
             .stderr(log)

@@ -1,61 +1,45 @@
 //! A real OpenTelemetry collector, and what it was sent.
 
-use std::{collections::BTreeMap, fs, net::TcpStream, path::PathBuf, process::Command};
+#![allow(dead_code, reason = "each test file uses its own part of it")]
+
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use serde_json::Value;
 
 use crate::{
-    Test,
-    agents::shipped,
-    support::{Backend, Fixture, free_port, wait_until, whole_lines},
-    tests,
+    servers::{Server, listens},
+    support::{free_port, whole_lines},
 };
 
-/// The tests, and the programs that each needs.
-pub const TESTS: &[Test] = tests![[] the_shipped_version_is_the_programs];
-
-fn the_shipped_version_is_the_programs() {
-    for agent in ["vector", "fluent-bit"] {
-        let file = shipped(agent).join("outputs/opentelemetry.yaml");
-        let text = fs::read_to_string(file).expect("it is shipped");
-        let found = text.matches(env!("CARGO_PKG_VERSION")).count();
-        assert_eq!(found, 2, "{agent}: the version of the service and of the scope");
-    }
-}
-
-/// A running collector that writes each request to a file.
+/// A collector that writes each request to a file.
 pub struct Collector {
     pub port: u16,
-    written: PathBuf,
-    _program: Backend,
+    pub server: Server,
 }
 
 impl Collector {
-    pub fn start(fixture: &Fixture) -> Self {
+    pub fn start() -> Self {
         let port = free_port();
-        let written = fixture.path("logs.jsonl");
-        let config = fixture.path("otelcol.yaml");
-        fs::write(
-            &config,
-            format!(
+        let command = |folder: &Path| {
+            let config = folder.join("otelcol.yaml");
+            let text = format!(
                 "receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{port}'}}}}}}}}\n\
-                 exporters: {{file: {{path: {}}}}}\n\
+                 exporters: {{file: {{path: {}, append: true, flush_interval: 10ms}}}}\n\
                  service:\n  telemetry: {{metrics: {{level: none}}}}\n  \
                  pipelines: {{logs: {{receivers: [otlp], exporters: [file]}}}}\n",
-                written.display()
-            ),
-        )
-        .expect("written");
-        let mut command = Command::new("otelcol");
-        command.arg("--config").arg(format!("file:{}", config.display()));
-        let program = Backend::start(command, &fixture.path("otelcol.log"));
-        wait_until("the collector", || TcpStream::connect(("127.0.0.1", port)).ok());
-        Self { port, written, _program: program }
+                folder.join("logs.jsonl").display()
+            );
+            fs::write(&config, text).expect("written");
+            let mut command = Command::new("otelcol");
+            command.arg("--config").arg(format!("file:{}", config.display()));
+            command
+        };
+        Self { server: Server::start(command, move || listens(port)), port }
     }
 
     /// The requests that are written so far.
     pub fn requests(&self) -> Vec<Value> {
-        whole_lines(&fs::read_to_string(&self.written).unwrap_or_default())
+        whole_lines(&fs::read_to_string(self.server.path("logs.jsonl")).unwrap_or_default())
     }
 
     /// The resource, the scope and the record of each log record.
