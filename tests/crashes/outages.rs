@@ -400,7 +400,8 @@ impl Store for Kafka {
         self.server.restart();
     }
     fn keys(&self, _: &Agent) -> Vec<String> {
-        self.messages("qlik-sessions").iter().filter_map(|(_, event)| id(event)).collect()
+        let messages = self.messages("qlik-sessions").unwrap_or_default();
+        messages.iter().filter_map(|(_, event)| id(event)).collect()
     }
 }
 

@@ -62,7 +62,7 @@ fn kafka_gets_every_event_of_fluent_bit_once() {
     let polls = agent.polls();
     wait_until("polls with a broker", || (agent.polls() >= polls + 3).then_some(()));
     agent.stop();
-    let messages = kafka.messages(TOPIC);
+    let messages = kafka.messages(TOPIC).expect("the topic");
     let arrived = by_id_once(&messages);
     assert_eq!(arrived.len(), messages.len(), "none twice");
     let missing: Vec<_> = due.keys().filter(|id| !arrived.contains_key(*id)).collect();
@@ -82,7 +82,7 @@ fn by_id_once(messages: &[(String, Value)]) -> BTreeMap<String, Value> {
 }
 
 fn check_messages(kafka: &Kafka, due: &BTreeMap<String, Value>) {
-    let mut messages = kafka.messages(TOPIC);
+    let mut messages = kafka.messages(TOPIC).expect("the topic");
     messages.retain(|(_, event)| event["event"] != "log");
     assert_eq!(messages.len(), due.len(), "each once");
     assert_eq!(&by_id_once(&messages), due);

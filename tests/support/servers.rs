@@ -110,17 +110,21 @@ impl Kafka {
         Self { server: Server::start(command, move || listens(port)), port }
     }
 
-    /// The keys and events of a topic so far.
-    pub fn messages(&self, topic: &str) -> Vec<(String, Value)> {
+    /// The keys and events of a topic so far; the error is the tool's.
+    pub fn messages(&self, topic: &str) -> Result<Vec<(String, Value)>, String> {
         let output = Command::new("kafka-messages")
             .args([&self.port.to_string(), topic])
             .output()
             .expect("it is there");
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
         let text = String::from_utf8(output.stdout).expect("UTF-8");
-        text.lines()
+        let messages = text
+            .lines()
             .filter_map(|line| line.split_once('\t'))
-            .map(|(key, event)| (key.to_owned(), serde_json::from_str(event).expect("JSON")))
-            .collect()
+            .map(|(key, event)| (key.to_owned(), serde_json::from_str(event).expect("JSON")));
+        Ok(messages.collect())
     }
 }
 
