@@ -129,9 +129,10 @@ impl AtMoment<'_> {
         let begins = session.begins.iter().filter(|begin| begin.time <= time);
         let begin = begins.max_by_key(|begin| begin.time);
         let user = session.user.filter(|_| with_names);
+        let directory = session.user_directory.as_deref().filter(|_| with_names);
         SessionAt {
             user: user.map(|user| self.store.users.name(user).to_owned()),
-            user_directory: session.user_directory.as_deref().map(str::to_owned),
+            user_directory: directory.map(str::to_owned),
             server_name: target.server_name.clone(),
             virtual_proxy: target.virtual_proxy.clone(),
             session_id: session.shown_id().filter(|_| with_names),

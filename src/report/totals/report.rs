@@ -310,7 +310,7 @@ pub struct SessionAt {
     /// `DIRECTORY\id`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// The user directory.
+    /// The user directory; left out with `--no-users`, too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_directory: Option<String>,
     /// The server.
