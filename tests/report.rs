@@ -893,6 +893,46 @@ fn a_target_that_is_removed_has_no_sessions_any_more() {
     assert_eq!((&longest["begin_seen"], &longest["end_seen"]), (&json!(false), &json!(false)));
 }
 
+/// Without a state file, a program that was started again takes what it finds for new.
+#[test]
+fn a_session_that_a_restart_cuts_is_one() {
+    let session = |first: i64, at_baseline: bool| {
+        let mut keys = json!({"session_id": "s", "user_directory": "D", "user_id": "x",
+            "user": "D\\x", "first_seen": text(first * INTERVAL)});
+        if at_baseline {
+            keys["first_seen_at_baseline"] = json!(true);
+        }
+        keys
+    };
+    let mut events = Vec::new();
+    for poll in 0..8 {
+        let count = i64::from((1..=5).contains(&poll));
+        let keys = json!({"session_count": count, "user_count": count});
+        events.push(simple_event("session_summary", poll, "", keys));
+        if count == 1 {
+            // It was started again between polls 2 and 3.
+            let keys = if poll < 3 { session(1, false) } else { session(3, true) };
+            events.push(simple_event("session", poll, "s", keys));
+        }
+    }
+    events.push(simple_event("session_started", 1, "s", session(1, false)));
+    let mut ended = session(3, true);
+    ended["last_seen"] = json!(text(5 * INTERVAL));
+    ended["duration_seconds"] = json!(2 * INTERVAL / 1000);
+    events.push(simple_event("session_ended", 6, "s", ended));
+    for _ in 0..2 {
+        let report = report_of(&events, &["--timezone", "UTC", "--at", &text(4 * INTERVAL)]);
+        let sessions = &report["sessions"];
+        assert_eq!((&sessions["count"], &sessions["ended"]), (&json!(1), &json!(1)));
+        assert_eq!(sessions["mean_seconds"], json!(4.0 * INTERVAL as f64 / 1000.0));
+        assert_eq!(sessions["ended_begin_unseen"], 0);
+        let at = &report["at"]["sessions"][0];
+        assert_eq!(at["first_seen"], json!(text(INTERVAL)));
+        assert_eq!(at.get("first_seen_at_baseline"), None);
+        events.reverse();
+    }
+}
+
 /// Two pollers of the same target at other times: each has its own ids.
 #[test]
 fn two_pollers_of_one_target_see_one_session() {

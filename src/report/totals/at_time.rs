@@ -5,7 +5,7 @@ use hashbrown::HashSet;
 use super::{
     count::Question,
     report::{At, AtTime, SessionAt, TargetName},
-    store::{SessionFacts, Store, Time},
+    store::{Begin, SessionFacts, Store, Time},
     timeline::{Answer, Run, Timeline},
     users::UserIndex,
 };
@@ -76,7 +76,7 @@ impl AtMoment<'_> {
     }
 
     fn named_users(&self) -> HashSet<UserIndex> {
-        let of_sessions = self.sessions().filter_map(|session| session.user);
+        let of_sessions = self.sessions().filter_map(|(session, _)| session.user);
         let listed = (0..self.timeline.targets.len())
             .filter(|&target| self.is_wanted(target))
             .flat_map(|target| {
@@ -91,17 +91,21 @@ impl AtMoment<'_> {
     }
 
     fn add_sessions(&self, found: &mut AtTime) {
-        found.sessions = self.sessions().map(|session| self.shown(session)).collect();
+        found.sessions =
+            self.sessions().map(|(session, begin)| self.shown(session, begin)).collect();
         found.sessions.sort();
     }
 
-    fn sessions(&self) -> impl Iterator<Item = &SessionFacts> {
-        self.store.sessions.iter().filter(|session| {
-            self.is_wanted(session.target) && {
-                let removed = &self.store.targets[session.target].removed;
-                let runs = self.timeline.targets[session.target].runs(session, removed);
-                self.is_there(session.target, &runs)
-            }
+    /// Sessions that were there, and when each began, if that is known.
+    fn sessions(&self) -> impl Iterator<Item = (&SessionFacts, Option<Begin>)> {
+        let wanted = self.store.sessions.iter().filter(|session| self.is_wanted(session.target));
+        wanted.filter_map(|session| {
+            let removed = &self.store.targets[session.target].removed;
+            let runs = self.timeline.targets[session.target].runs(session, removed);
+            let number = runs.iter().position(|&run| self.is_there(session.target, &[run]))?;
+            let answers = &self.timeline.targets[session.target].answers;
+            let end_before = number.checked_sub(1).map(|before| answers[runs[before].1].time);
+            Some((session, session.begin(answers[runs[number].0].time, end_before)))
         })
     }
 
@@ -122,12 +126,9 @@ impl AtMoment<'_> {
         self.question.server.as_ref().is_none_or(|server| server.eq_ignore_ascii_case(name))
     }
 
-    fn shown(&self, session: &SessionFacts) -> SessionAt {
+    fn shown(&self, session: &SessionFacts, begin: Option<Begin>) -> SessionAt {
         let target = &self.store.targets[session.target];
         let with_names = !self.question.no_users;
-        let time = self.timeline.moments[self.number].time;
-        let begins = session.begins.iter().filter(|begin| begin.time <= time);
-        let begin = begins.max_by_key(|begin| begin.time);
         let user = session.user.filter(|_| with_names);
         let directory = session.user_directory.as_deref().filter(|_| with_names);
         SessionAt {

@@ -21,6 +21,32 @@ struct Stay {
     end_seen: bool,
 }
 
+impl Stay {
+    fn ended(end: &End) -> Self {
+        Self {
+            first_seen: end.first_seen.unwrap_or(end.last_seen),
+            last_seen: end.last_seen,
+            seconds: end.duration_seconds,
+            begin_seen: !end.is_bound,
+            end_seen: true,
+        }
+    }
+
+    fn overlaps(&self, start: Time, end: Time) -> bool {
+        start <= self.last_seen && self.first_seen <= end
+    }
+
+    /// A program that was started again does not know when a session began;
+    /// the events from before that do.
+    fn extend_back_to(&mut self, first_seen: Time, begin_seen: bool) {
+        if first_seen < self.first_seen {
+            self.first_seen = first_seen;
+            self.seconds = rounded_seconds(self.last_seen - first_seen);
+            self.begin_seen = begin_seen;
+        }
+    }
+}
+
 /// Counts the sessions of a report.
 pub fn session_totals(
     store: &Store,
@@ -70,23 +96,27 @@ fn stays(
 ) -> Vec<Stay> {
     let mut stays = ended_stays(visits, session);
     let answers = &timeline.targets[session.target].answers;
+    let mut end_before = None;
     for (first, last) in visits.runs(session) {
         let (start, end) = (answers[first].time, answers[last].time);
-        let is_known = session
-            .ends
-            .iter()
-            .any(|e| start <= e.last_seen && e.first_seen.unwrap_or(e.last_seen) <= end);
+        let begin = session.begin(start, end_before.replace(end));
+        let first_seen = begin.map_or(start, |begin| begin.time);
+        // Without begins (`transform`), an answer before shows it.
+        let begin_seen = begin.map_or(session.begins.is_empty() && first > 0, |b| !b.is_bound);
+        let mut has_end = false;
+        for stay in stays.iter_mut().filter(|stay| stay.overlaps(start, end)) {
+            stay.extend_back_to(first_seen, begin_seen);
+            has_end = true;
+        }
+        let is_known = has_end || session.ends.iter().any(|e| Stay::ended(e).overlaps(start, end));
         if is_known || !visits.touches(session.target, (first, last)) {
             continue;
         }
-        let begin = session.begins.iter().find(|begin| begin.time <= end);
-        let first_seen = begin.map_or(start, |begin| begin.time.min(start));
         stays.push(Stay {
             first_seen,
             last_seen: end,
             seconds: rounded_seconds(end - first_seen),
-            // `transform` knows no begins: then an answer before shows it.
-            begin_seen: begin.map_or(first > 0, |begin| !begin.is_bound),
+            begin_seen,
             // Without starts and ends among the events, the next poll shows it.
             end_seen: !store.has_lifecycle
                 && !session.session_id.is_empty()
@@ -115,13 +145,7 @@ fn ended_stays(visits: &Visits<'_>, session: &SessionFacts) -> Vec<Stay> {
     ends.sort_by_key(|end| (end.last_seen, end.time));
     let mut stays: Vec<Stay> = Vec::new();
     for end in ends {
-        let stay = Stay {
-            first_seen: end.first_seen.unwrap_or(end.last_seen),
-            last_seen: end.last_seen,
-            seconds: end.duration_seconds,
-            begin_seen: !end.is_bound,
-            end_seen: true,
-        };
+        let stay = Stay::ended(end);
         match stays.last_mut() {
             Some(known) if stay.first_seen <= known.last_seen => {
                 known.first_seen = known.first_seen.min(stay.first_seen);

@@ -423,6 +423,13 @@ impl SessionFacts {
         (!self.session_id.is_empty()).then(|| self.session_id.to_string())
     }
 
+    /// The begin of a stay whose first poll is at `start`, after the end of the stay before.
+    pub fn begin(&self, start: Time, end_before: Option<Time>) -> Option<Begin> {
+        let begins = self.begins.iter().filter(|begin| begin.time <= start);
+        let begins = begins.filter(|begin| end_before.is_none_or(|end| begin.time > end));
+        begins.max_by_key(|begin| begin.time).copied()
+    }
+
     fn add_begin(&mut self, begin: Begin) {
         if let Some(known) = self.begins.iter_mut().find(|known| known.time == begin.time) {
             known.is_bound &= begin.is_bound;
