@@ -1,7 +1,7 @@
 //! Each step of the way of the data on its own: an answer is parsed, compared
 //! with the one before, and written as events.
 //!
-//! `cargo bench --bench micro`
+//! `cargo bench --locked --bench micro`
 
 mod common;
 

@@ -500,7 +500,7 @@ fn started_without_ended_is_who_is_on() {
     rebuild_who_is_on(80);
 }
 
-/// The same for some minutes: `cargo test --test lifecycle -- --ignored`.
+/// The same for some minutes: `cargo test --locked --test lifecycle -- --ignored`.
 #[test]
 #[ignore = "takes minutes: hundreds of kills"]
 fn started_without_ended_is_who_is_on_after_hundreds_of_kills() {

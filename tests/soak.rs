@@ -2,7 +2,7 @@
 //! cut line, a leak or a stop.
 //!
 //! The test command runs a short form; the long one is
-//! `cargo test --release --test soak -- --ignored`.
+//! `cargo test --locked --release --test soak -- --ignored`.
 
 mod support;
 

@@ -2,8 +2,8 @@
 //! same run: nginx with mutual TLS is the site, `curl` the floor, `curl | jq`
 //! the usual script.
 //!
-//! `cargo bench --bench compare` prints a Markdown table on stdout;
-//! `cargo bench --bench compare -- --quick` only shows that everything works.
+//! `cargo bench --locked --bench compare` prints a Markdown table on stdout;
+//! `cargo bench --locked --bench compare -- --quick` only shows that everything works.
 //! No time is asserted.
 
 #[path = "../common/mod.rs"]

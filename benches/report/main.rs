@@ -1,7 +1,7 @@
 //! `report` over a day of `snapshot` events, next to one aggregate query of DuckDB
 //! over the same file in the same run.
 //!
-//! `cargo bench --bench report` prints a Markdown table on stdout, and needs 2.5 GB
+//! `cargo bench --locked --bench report` prints a Markdown table on stdout, and needs 2.5 GB
 //! in the temporary folder (TMPDIR); `-- --quick` takes a fiftieth of that, and only
 //! shows that everything works. No time is asserted.
 

@@ -2,7 +2,7 @@
 //! real agents and pollers that are killed again and again. They take minutes, so
 //! they run only when asked for:
 //!
-//!     cargo test --test crashes -- --ignored --nocapture
+//!     cargo test --locked --test crashes -- --ignored --nocapture
 //!
 //! Each prints what it counted. Where an agent is missing, its test says SKIPPED,
 //! and counts as ignored.

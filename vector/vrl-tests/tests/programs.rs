@@ -2,7 +2,7 @@
 //! output of the program, without Vector. Warnings fail, too.
 //!
 //! The results are compared whole with `expected/`. After a change that is
-//! meant, `UPDATE=1 cargo test` writes them anew; read the difference.
+//! meant, `UPDATE=1 cargo test --locked` writes them anew; read the difference.
 
 use std::{
     fs,
