@@ -8,9 +8,10 @@ use jiff::{
 
 use crate::report::totals::{At, Time};
 
-/// Room that the label of a tick needs: `Mon 26 Oct`, and `26 Oct`.
-const TICK_WIDTH: f64 = 76.0;
-const SHORT_TICK_WIDTH: f64 = 52.0;
+/// Room that the label of a tick needs: `Mon 26 Oct`, and `26 Oct`. It is half as much
+/// again as the text is wide, since the first label begins at its tick.
+const TICK_WIDTH: f64 = 90.0;
+const SHORT_TICK_WIDTH: f64 = 58.0;
 
 /// Where times stand, from left to right.
 #[derive(Clone, Debug)]
@@ -67,16 +68,16 @@ enum Step {
 
 impl Step {
     fn for_length(milliseconds: Time, width: f64) -> Self {
-        let minutes = milliseconds / 60_000;
-        let most = |tick_width: f64| (width / tick_width).max(1.0) as i64;
+        let minutes = (milliseconds as f64 / 60_000.0).max(1.0);
         let short = [1, 5, 15, 30, 60, 120, 180, 360, 720].map(Self::Minutes);
         let long = [1, 2, 7, 14, 28, 56, 91, 182].map(Self::Days);
+        let room = |step: i64| step as f64 / minutes * width;
         let fits = |step: &Self| match *step {
-            Self::Minutes(step) => minutes / step <= most(TICK_WIDTH),
-            Self::Days(days) if days < 7 => minutes / (days * 1440) <= most(TICK_WIDTH),
-            Self::Days(days) => minutes / (days * 1440) <= most(SHORT_TICK_WIDTH),
+            Self::Minutes(minutes) => room(minutes) >= TICK_WIDTH,
+            Self::Days(days) if days < 7 => room(days * 1440) >= TICK_WIDTH,
+            Self::Days(days) => room(days * 1440) >= SHORT_TICK_WIDTH,
         };
-        let longest = Self::Days(minutes / 1440 / most(SHORT_TICK_WIDTH) + 1);
+        let longest = Self::Days((minutes / 1440.0 * SHORT_TICK_WIDTH / width).ceil() as i64);
         short.into_iter().chain(long).find(fits).unwrap_or(longest)
     }
 
@@ -153,6 +154,18 @@ mod tests {
         assert_eq!(all[1], [0, 1, 2, 3]);
         assert_eq!(all[2], [0, 10, 20, 30, 40, 50]);
         assert_eq!(all[3], [0, 500, 1000, 1500, 2000]);
+    }
+
+    #[test]
+    fn labels_have_room_beside_each_other() {
+        for minutes in (1..60).chain((60..600_000).step_by(997)) {
+            for width in [286.0, 322.0, 902.0] {
+                let scale = TimeScale { from: 0, to: minutes * 60_000, left: 0.0, right: width };
+                let ticks = scale.ticks(&TimeZone::UTC);
+                let room = ticks.windows(2).map(|pair| pair[1].0 - pair[0].0);
+                assert!(room.fold(width, f64::min) >= 58.0, "{minutes} minutes: {ticks:?}");
+            }
+        }
     }
 
     #[test]
