@@ -768,6 +768,28 @@ fn pollers_of_different_targets_add_up() {
     assert!(nine.is_some_and(|hour| hour["mean_sessions"].as_f64() >= Some(5.0)), "{nine:?}");
 }
 
+/// The short time between the polls of two pollers is no measure for a gap.
+#[test]
+fn only_a_time_in_which_no_poller_polls_is_a_gap() {
+    let mut events = Vec::new();
+    for poll in (0..20).filter(|poll| !(8..14).contains(poll)) {
+        for (server, late) in [("a", 0), ("b", 10_000)] {
+            let keys = json!({"session_count": 1, "user_count": 1});
+            let mut event = simple_event("session_summary", poll, server, keys);
+            event["server_name"] = json!(server);
+            event["timestamp"] = json!(text(poll * INTERVAL + late));
+            // Once, one of them is late by a poll.
+            if server == "a" || poll != 3 {
+                events.push(event);
+            }
+        }
+    }
+    let report = report_of(&events, &["--timezone", "UTC"]);
+    let gap = json!({"from": text(7 * INTERVAL + 10_000), "to": text(14 * INTERVAL),
+        "seconds": 7 * INTERVAL / 1000 - 10});
+    assert_eq!(report["gaps"], json!([gap]));
+}
+
 /// With `changes`, an end that nobody saw shows at the next keyframe.
 #[test]
 fn after_a_restart_only_the_keyframe_counts() {

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use maud::{Markup, html};
 
 use super::scale::{NumberScale, TimeScale};
-use crate::report::totals::{FailureSeries, Gap, HourOfWeek, Point, Span, Time, gap_starts};
+use crate::report::totals::{FailureSeries, Gap, HourOfWeek, Point, Span, Time};
 
 /// Widths of the drawings.
 const WIDTHS: [(f64, &str); 2] = [(960.0, "wide"), (344.0, "narrow")];
@@ -60,8 +60,8 @@ impl Lines<'_> {
                 }
                 (number_axis(&numbers, "sessions, users", times.left, times.right))
                 (time_axis(&times, self.zone, numbers.bottom))
-                path.users d=(path(&users, &times, &numbers)) {}
-                path.sessions d=(path(&sessions, &times, &numbers)) {}
+                path.users d=(path(&users, self.gaps, &times, &numbers)) {}
+                path.sessions d=(path(&sessions, self.gaps, &times, &numbers)) {}
                 @for (x, length) in marks(unknown(self.points), &times) {
                     rect.failed x=(px(x)) width=(px(length)) y=(px(numbers.bottom)) height="5" {}
                 }
@@ -100,12 +100,16 @@ fn time_axis(times: &TimeScale, zone: &TimeZone, bottom: f64) -> Markup {
 
 /// A line that is broken where nothing is known. Of the numbers that share a
 /// place, the greatest is drawn.
-fn path(points: &[(Time, Option<u64>)], times: &TimeScale, numbers: &NumberScale) -> String {
+fn path(
+    points: &[(Time, Option<u64>)],
+    gaps: &[Gap],
+    times: &TimeScale,
+    numbers: &NumberScale,
+) -> String {
     let mut places: Vec<Place> = Vec::new();
     let mut is_joined = false;
-    let all: Vec<Time> = points.iter().map(|point| point.0).collect();
-    let mut gaps = gap_starts(&all).peekable();
-    for (number, &(time, value)) in points.iter().enumerate() {
+    let mut gaps = gaps.iter().map(|gap| gap.from.0).peekable();
+    for &(time, value) in points {
         match value {
             Some(value) => {
                 let place = Place { x: times.x(time), y: numbers.y(value), is_joined };
@@ -114,7 +118,7 @@ fn path(points: &[(Time, Option<u64>)], times: &TimeScale, numbers: &NumberScale
             }
             None => is_joined = false,
         }
-        if gaps.next_if_eq(&number).is_some() {
+        if gaps.next_if_eq(&time).is_some() {
             is_joined = false;
         }
     }
@@ -328,7 +332,10 @@ fn px(place: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::{marks, path};
-    use crate::report::render::scale::{NumberScale, TimeScale};
+    use crate::report::{
+        render::scale::{NumberScale, TimeScale},
+        totals::{At, Gap},
+    };
 
     const TIMES: TimeScale = TimeScale { from: 0, to: 100, left: 0.0, right: 100.0 };
 
@@ -336,10 +343,11 @@ mod tests {
     fn a_line_is_broken_where_nothing_is_known() {
         let numbers = NumberScale::new(10, 10.0, 0.0);
         let points = [(0, Some(0)), (10, Some(10)), (20, None), (30, Some(5)), (40, None)];
-        assert_eq!(path(&points, &TIMES, &numbers), "M0.0 10.0L10.0 0.0M30.0 5.0h0");
+        assert_eq!(path(&points, &[], &TIMES, &numbers), "M0.0 10.0L10.0 0.0M30.0 5.0h0");
+        let gap = Gap { from: At(20), to: At(90), seconds: 70 };
         let late = [(0, Some(0)), (10, Some(0)), (20, Some(0)), (90, Some(10)), (100, Some(10))];
         assert_eq!(
-            path(&late, &TIMES, &numbers),
+            path(&late, &[gap], &TIMES, &numbers),
             "M0.0 10.0L10.0 10.0L20.0 10.0M90.0 0.0L100.0 0.0"
         );
     }

@@ -290,7 +290,7 @@ impl Page<'_> {
             height: 160.0,
             bounds: self.bounds(),
             points: &series.points,
-            gaps: &self.report.gaps,
+            gaps: &series.gaps,
             zone: self.zone,
         };
         html! {

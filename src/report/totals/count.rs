@@ -6,7 +6,7 @@ use jiff::{civil::Date, tz::TimeZone};
 
 use super::{
     at_time::at_time,
-    failures::{failure_series, failures, gaps},
+    failures::{failure_series, failures, gaps, gaps_between},
     report::*,
     sessions::session_totals,
     spans::{self, SpanMoments},
@@ -145,7 +145,7 @@ impl<'a> Counter<'a> {
             sessions,
             session_limit: self.session_limit(),
             hours_of_week: self.hours_of_week(),
-            gaps: gaps(&self.timeline.moments, self.within.clone()),
+            gaps: gaps(self.timeline, self.within.clone()),
             failures: failures(self.store, is_within, None),
             failures_by_day: failures(self.store, is_within, Some(zone)),
             at: self
@@ -259,7 +259,7 @@ impl<'a> Counter<'a> {
         let counted = if summed.targets == 1 {
             summed.users
         } else {
-            let is_only_poller = self.timeline.pollers == 1;
+            let is_only_poller = self.timeline.pollers.len() == 1;
             self.store.site_polls.get(&moment.time).filter(|_| is_only_poller)?.user_count
         };
         counted.max((named > 0).then_some(named))
@@ -383,7 +383,9 @@ impl<'a> Counter<'a> {
             points.sort_by_key(|point| point.time);
             if !points.is_empty() {
                 let name = &self.store.targets[number];
+                let times: Vec<Time> = points.iter().map(|point| point.time).collect();
                 all.push(TargetSeries {
+                    gaps: gaps_between(&times),
                     name: TargetName {
                         server_name: name.server_name.clone(),
                         virtual_proxy: name.virtual_proxy.clone(),

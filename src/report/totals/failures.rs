@@ -8,7 +8,7 @@ use super::{
     report::{At, FailureSeries, Failures, Gap},
     spans::local_date,
     store::{Store, Time},
-    timeline::{Moment, usual_interval},
+    timeline::{Timeline, usual_interval},
 };
 
 /// How many times the usual time between polls makes a gap.
@@ -63,23 +63,70 @@ pub fn failure_series(store: &Store, is_within: impl Fn(Time) -> bool) -> Vec<Fa
         .collect()
 }
 
-/// Times without polls.
-pub fn gaps(moments: &[Moment], within: Range<usize>) -> Vec<Gap> {
-    let times: Vec<Time> = moments[within].iter().map(|moment| moment.time).collect();
-    gap_starts(&times)
-        .map(|number| {
-            let (from, to) = (times[number], times[number + 1]);
-            Gap { from: At(from), to: At(to), seconds: ((to - from) / 1000) as u64 }
-        })
+/// Times in which none of the pollers polled.
+pub fn gaps(timeline: &Timeline, within: Range<usize>) -> Vec<Gap> {
+    let times: Vec<Time> = timeline.moments[within].iter().map(|moment| moment.time).collect();
+    let (Some(&first), Some(&last)) = (times.first(), times.last()) else { return Vec::new() };
+    let pollers = timeline.pollers.iter().map(|polls| {
+        let start = polls.partition_point(|&time| time < first);
+        &polls[start..polls.partition_point(|&time| time <= last)]
+    });
+    let pollers: Vec<Silence> = pollers.map(Silence::new).collect();
+    let pairs = times.windows(2).map(|pair| (pair[0], pair[1]));
+    pairs
+        .filter(|&(from, to)| pollers.iter().all(|poller| poller.covers(from, to)))
+        .map(|(from, to)| gap(from, to))
         .collect()
 }
 
+/// When one poller, or the only one of a target, did not poll between its polls.
+pub fn gaps_between(times: &[Time]) -> Vec<Gap> {
+    gap_starts(times).map(|number| gap(times[number], times[number + 1])).collect()
+}
+
+fn gap(from: Time, to: Time) -> Gap {
+    Gap { from: At(from), to: At(to), seconds: ((to - from) / 1000) as u64 }
+}
+
+/// When one poller did not poll.
+struct Silence {
+    gaps: Vec<Gap>,
+    /// Its first and its last poll.
+    bounds: Option<(Time, Time)>,
+    usual_interval: Time,
+}
+
+impl Silence {
+    fn new(times: &[Time]) -> Self {
+        Self {
+            gaps: gaps_between(times),
+            bounds: times.first().copied().zip(times.last().copied()),
+            usual_interval: usual_interval(times).unwrap_or(Time::MAX),
+        }
+    }
+
+    fn covers(&self, from: Time, to: Time) -> bool {
+        let is_outside = match self.bounds {
+            None => true,
+            // Its targets may be polled under other names from there on.
+            Some((first, last)) => {
+                (to <= first || last <= from) && is_gap(to - from, self.usual_interval)
+            }
+        };
+        is_outside || self.gaps.iter().any(|gap| gap.from.0 <= from && to <= gap.to.0)
+    }
+}
+
 /// Numbers of the times after which there is a gap.
-pub fn gap_starts(times: &[Time]) -> impl Iterator<Item = usize> + '_ {
+fn gap_starts(times: &[Time]) -> impl Iterator<Item = usize> + '_ {
     (1..times.len()).map(|next| next - 1).filter(|&number| {
         let start = number.saturating_sub(NEIGHBOURS);
         let end = (number + 2 + NEIGHBOURS).min(times.len());
         let usual = usual_interval(&times[start..end]).unwrap_or(Time::MAX);
-        times[number + 1] - times[number] > usual.saturating_mul(GAP_FACTOR)
+        is_gap(times[number + 1] - times[number], usual)
     })
+}
+
+fn is_gap(length: Time, usual_interval: Time) -> bool {
+    length > usual_interval.saturating_mul(GAP_FACTOR)
 }

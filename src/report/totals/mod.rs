@@ -14,6 +14,5 @@ mod users;
 mod visits;
 
 pub use count::{Question, count};
-pub use failures::gap_starts;
 pub use report::*;
 pub use store::{Store, Time};

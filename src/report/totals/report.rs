@@ -380,6 +380,8 @@ pub struct TargetSeries {
     pub name: TargetName,
     /// Sessions and users at each of its polls, none where it failed.
     pub points: Vec<Point>,
+    /// Times without polls of it.
+    pub gaps: Vec<Gap>,
 }
 
 /// When something could not be read for one reason.

@@ -63,8 +63,8 @@ pub struct Timeline {
     pub moments: Vec<Moment>,
     /// As in the store.
     pub targets: Vec<TargetPolls>,
-    /// How many pollers wrote the events.
-    pub pollers: usize,
+    /// The times of the polls of each poller that wrote the events.
+    pub pollers: Vec<Vec<Time>>,
 }
 
 impl Timeline {
@@ -95,7 +95,8 @@ impl Timeline {
                 *moment.sessions.get_or_insert(0) += answer.sessions;
             }
         }
-        Self { moments, targets, pollers: pollers.len() }
+        let pollers = pollers.into_iter().map(|poller| poller.times).collect();
+        Self { moments, targets, pollers }
     }
 
     /// Numbers of the moments of a time, its end excluded.
