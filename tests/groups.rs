@@ -71,8 +71,8 @@ fn lines(grouped: bool) -> String {
     let time: Timestamp = "2026-11-23T23:55:45.123Z".parse().expect("a time");
     let before: Timestamp = "2026-11-23T23:00:00.000Z".parse().expect("a time");
     let seen = |number: usize| match number % 2 {
-        0 => Seen { first_seen: before, at_baseline: true },
-        _ => Seen { first_seen: time, at_baseline: false },
+        0 => Seen::new(before, true),
+        _ => Seen::new(time, false),
     };
     let mut lines = Lines::new(MAX_LINE);
     for target in &config.targets {

@@ -209,7 +209,7 @@ pub struct FullName<'a> {
 
 impl Serialize for FullName<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{}\\{}", self.directory, self.id))
+        serializer.serialize_str(&[self.directory, "\\", self.id].concat())
     }
 }
 

@@ -177,10 +177,10 @@ impl<'a> TargetEvents<'a> {
             user_directory: directory,
             user_id: id,
             user: FullName::new(directory, id),
-            first_seen: Some(Time(ended.seen.first_seen)),
+            first_seen: Some(Time(ended.seen.first_seen())),
             first_seen_at_baseline: ended.seen.at_baseline,
             last_seen: Some(Time(since)),
-            duration_seconds: Some(seconds_between(ended.seen.first_seen, since)),
+            duration_seconds: Some(seconds_between(ended.seen.first_seen(), since)),
             attributes: None,
         };
         let id_time = id_time.map(|time| Time(time).to_string());
@@ -434,7 +434,7 @@ impl<'a> SessionKeys<'a> {
             user_directory: directory,
             user_id: id,
             user: FullName::new(directory, id),
-            first_seen: seen.map(|seen| Time(seen.first_seen)),
+            first_seen: seen.map(|seen| Time(seen.first_seen())),
             first_seen_at_baseline: seen.is_some_and(|seen| seen.at_baseline),
             last_seen: None,
             duration_seconds: None,

@@ -44,10 +44,22 @@ pub struct KnownSession {
 /// Since when a session is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// The first poll that saw it.
-    pub first_seen: Timestamp,
+    /// In milliseconds since 1970: half of a [`Timestamp`], and kept of each session.
+    first_seen: i64,
     /// It was already there then: when it started is not known.
     pub at_baseline: bool,
+}
+
+impl Seen {
+    /// Since the poll at that time.
+    pub fn new(first_seen: Timestamp, at_baseline: bool) -> Self {
+        Self { first_seen: first_seen.as_millisecond(), at_baseline }
+    }
+
+    /// The first poll that saw it.
+    pub fn first_seen(self) -> Timestamp {
+        Timestamp::from_millisecond(self.first_seen).unwrap_or_default()
+    }
 }
 
 /// How an answer differs from the one before.
@@ -119,7 +131,7 @@ impl Known {
             known.user_directory.as_deref() == directory && known.user_id.as_deref() == user
         });
         let at_baseline = self.last_poll.is_none() || self.excluded.contains(&digest);
-        let seen = known.map_or(Seen { first_seen: now, at_baseline }, |known| known.seen);
+        let seen = known.map_or(Seen::new(now, at_baseline), |known| known.seen);
         let is_new = known.is_none() && !at_baseline;
         // At most polls it is, and nothing is copied.
         if !is_same {
@@ -199,7 +211,7 @@ mod tests {
                 let new = snapshot.sessions.iter().zip(&changes.seen).filter(|(_, seen)| seen.is_some_and(|(_, new)| new));
                 prop_assert_eq!(new.map(|(session, _)| number_of(session.session_id.as_deref().expect("an id"))).collect::<BTreeSet<_>>(), started);
                 prop_assert_eq!(changes.ended.iter().map(|ended| number_of(&ended.session_id)).collect::<BTreeSet<_>>(), ended);
-                let seen: BTreeMap<u8, Timestamp> = known.sessions.values().map(|session| (number_of(&session.session_id), session.seen.first_seen)).collect();
+                let seen: BTreeMap<u8, Timestamp> = known.sessions.values().map(|session| (number_of(&session.session_id), session.seen.first_seen())).collect();
                 prop_assert_eq!(&seen, &model);
                 before = Some((all, counted));
             }

@@ -328,7 +328,7 @@ fn record(state: TargetState<'_>) -> TargetRecord<'_> {
                     Cow::Borrowed(&session.session_id),
                     session.user_directory.as_deref().map(Cow::Borrowed),
                     session.user_id.as_deref().map(Cow::Borrowed),
-                    session.seen.first_seen.as_millisecond(),
+                    session.seen.first_seen().as_millisecond(),
                     session.seen.at_baseline,
                 )
             })
@@ -390,7 +390,7 @@ fn restore(record: &TargetRecord<'_>) -> SavedTarget {
     known.excluded.clone_from(&record.excluded);
     known.last_keyframe = record.last_keyframe.map(time);
     for SessionRecord(id, directory, user, first_seen, at_baseline) in &record.sessions {
-        let seen = Seen { first_seen: time(*first_seen), at_baseline: *at_baseline };
+        let seen = Seen::new(time(*first_seen), *at_baseline);
         known.insert(id, directory.as_deref(), user.as_deref(), seen);
     }
     SavedTarget {

@@ -17,8 +17,8 @@ use memchr::{memchr, memrchr};
 pub use pipe::PatientStdout;
 use tokio::sync::{Semaphore, oneshot, watch};
 
-/// Most bytes that wait for the reader.
-const QUEUE_BYTES: usize = 4 * 1024 * 1024;
+/// Most bytes that wait for the reader: five polls of a thousand sessions.
+const QUEUE_BYTES: usize = 2 * 1024 * 1024;
 /// How much is handed over at once: large enough for few system calls, small
 /// enough for a reader to see lines early, and a little less than a pipe holds.
 pub const CHUNK_BYTES: usize = 60 * 1024;

@@ -28,6 +28,9 @@ use crate::{
 };
 use answer::ParsedSession;
 
+/// A session takes at least as much of an answer, if its names are not very short.
+const SHORT_SESSION_BYTES: usize = 100;
+
 /// A session's attributes: key → its values, in the order of the answer.
 pub type Attributes = BTreeMap<String, Vec<String>>;
 
@@ -107,6 +110,8 @@ impl<'b> Snapshot<'b> {
     /// spoils the whole answer: a count without it would be false.
     pub fn read(body: &'b mut [u8], rules: &Rules) -> Result<Self, Failure> {
         let mut snapshot = Self::default();
+        // A list that grows step by step leaves holes behind that nothing fills.
+        snapshot.sessions.reserve(body.len() / SHORT_SESSION_BYTES);
         answer::read(body, |session| snapshot.add(session, rules))?;
         Ok(snapshot)
     }
@@ -144,7 +149,7 @@ impl<'b> Snapshot<'b> {
             }
             let name = || {
                 let directory = parsed.user_directory.as_deref().unwrap_or_default();
-                Some(format!("{directory}\\{}", user_id.as_deref()?))
+                Some([directory, "\\", user_id.as_deref()?].concat().into())
             };
             self.users.add_session(UserIdentity::of_folded(&directory, id), name, excluded);
         }

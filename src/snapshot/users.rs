@@ -13,7 +13,7 @@ pub struct DistinctUsers(HashMap<UserIdentity, User>);
 pub struct User {
     /// `DIRECTORY\id` in the first spelling of the answer, named as the settings
     /// say; none where users are not named.
-    pub name: Option<String>,
+    pub name: Option<Box<str>>,
     /// Sessions that the user holds.
     pub sessions: usize,
     /// Excluded users count only where the settings say so.
@@ -25,7 +25,7 @@ impl DistinctUsers {
     pub fn add_session(
         &mut self,
         identity: UserIdentity,
-        name: impl FnOnce() -> Option<String>,
+        name: impl FnOnce() -> Option<Box<str>>,
         excluded: bool,
     ) {
         let user = self.0.entry(identity);
