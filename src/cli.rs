@@ -21,7 +21,7 @@ Exit codes:
   1   A target failed (once, check, who), or something on this machine did
   2   Wrong arguments
   78  Wrong configuration; nothing was polled";
-/// Where the options stand in the help that every command has.
+/// The heading of these options in the help of every command.
 const LOG: &str = "Log options";
 
 /// Who is connected to Qlik Sense right now, as newline-delimited JSON.
@@ -179,7 +179,7 @@ pub struct DiscoverArgs {
     /// Configuration file to compare with, and to take certificates from
     ///
     /// The repository service to ask is that of its sessionSource.discovery, or the one on
-    /// a server of it. `--output yaml` prints the whole file, with what it holds of
+    /// a server of it. `--output yaml` prints the whole file, including its
     /// passwords and tokens, and adds the servers and virtual proxies that are missing.
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -313,7 +313,7 @@ fn fault() -> impl TypedValueParser<Value = Fault> {
 fn at_least_a_second(text: &str) -> Result<Duration, String> {
     let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     if time < Duration::from_secs(1) {
-        return Err("at least 1s".to_owned());
+        return Err("expected 1s or more".to_owned());
     }
     Ok(time)
 }

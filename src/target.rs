@@ -103,7 +103,7 @@ impl ProxyAddress {
         }
         let host = host.to_lowercase();
         if host.contains(':') && host.parse::<std::net::Ipv6Addr>().is_err() {
-            return Err(format!("`{host}` is no IPv6 address; {expected}"));
+            return Err(format!("`{host}` is not an IPv6 address; {expected}"));
         }
         check_name(&host, default_port)?;
         let configured = match port {
@@ -114,7 +114,8 @@ impl ProxyAddress {
         Ok(Self { configured, host, port: port.unwrap_or(default_port) })
     }
 
-    /// Parses an address that may stand in a URL: answers it, and what was taken off.
+    /// Parses an address that may be part of a URL. Returns it, and what was removed from
+    /// the URL.
     ///
     /// # Errors
     /// As [`ProxyAddress::parse`].
@@ -193,7 +194,7 @@ fn split_port(text: &str) -> Result<(&str, Option<u16>), String> {
             .ok()
             .filter(|port| *port > 0)
             .map(Some)
-            .ok_or_else(|| format!("`{port}` is no TCP port (1 to 65535)"))
+            .ok_or_else(|| format!("`{port}` is not a TCP port (1 to 65535)"))
     };
     if let Some(rest) = text.strip_prefix('[') {
         let Some((host, rest)) = rest.split_once(']') else {
@@ -202,7 +203,7 @@ fn split_port(text: &str) -> Result<(&str, Option<u16>), String> {
         return match rest.strip_prefix(':') {
             Some(port) => Ok((host, port_of(port)?)),
             None if rest.is_empty() => Ok((host, None)),
-            None => Err(format!("`{rest}` after the IPv6 address is no port")),
+            None => Err(format!("`{rest}` after the IPv6 address is not a port")),
         };
     }
     match text.split_once(':') {

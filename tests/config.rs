@@ -302,40 +302,36 @@ fn misplaced_and_misspelt_privacy_is_refused() {
     let in_server_sessions =
         |key: &str| SMALLEST.replace("{enable: true", &format!("{{{key}, enable: true"));
     for (text, line, message) in [
-        (at_root("sessionSource: {userIds: omit}"), 1, "`sessionSource` belongs into Butler-SOS"),
-        (at_root("userIds: omit"), 1, "`userIds` belongs into Butler-SOS.sessionSource"),
+        (at_root("sessionSource: {userIds: omit}"), 1, "`sessionSource` belongs in Butler-SOS"),
+        (at_root("userIds: omit"), 1, "`userIds` belongs in Butler-SOS.sessionSource"),
         (in_butler("sessionsource: {userIds: omit}"), 9, "did you mean `sessionSource`?"),
         (in_butler("sessionSources: {}"), 9, "did you mean `sessionSource`?"),
         (in_butler("sesionSource: {}"), 9, "did you mean `sessionSource`?"),
-        (in_butler("userIds: omit"), 9, "`userIds` belongs into Butler-SOS.sessionSource"),
-        (in_butler("excludeUser: []"), 9, "`excludeUser` belongs into Butler-SOS.userSessions"),
-        (in_butler("rejectUnauthorized: true"), 9, "belongs into Butler-SOS.serversToMonitor"),
-        (in_butler("stateFile: x"), 9, "`stateFile` belongs into Butler-SOS.sessionSource"),
+        (in_butler("userIds: omit"), 9, "`userIds` belongs in Butler-SOS.sessionSource"),
+        (in_butler("excludeUser: []"), 9, "`excludeUser` belongs in Butler-SOS.userSessions"),
+        (in_butler("rejectUnauthorized: true"), 9, "belongs in Butler-SOS.serversToMonitor"),
+        (in_butler("stateFile: x"), 9, "`stateFile` belongs in Butler-SOS.sessionSource"),
         (in_sessions("excludeUsers: []"), 4, "did you mean `excludeUser`?"),
-        (in_sessions("userIds: omit"), 4, "`userIds` belongs into Butler-SOS.sessionSource"),
-        (in_sessions("sessionSource: {}"), 4, "`sessionSource` belongs into Butler-SOS"),
-        (in_monitor("sessionSource: {}"), 6, "`sessionSource` belongs into Butler-SOS"),
+        (in_sessions("userIds: omit"), 4, "`userIds` belongs in Butler-SOS.sessionSource"),
+        (in_sessions("sessionSource: {}"), 4, "`sessionSource` belongs in Butler-SOS"),
+        (in_monitor("sessionSource: {}"), 6, "`sessionSource` belongs in Butler-SOS"),
         (in_monitor("rejectUnauthorised: true"), 6, "did you mean `rejectUnauthorized`?"),
-        (in_monitor("excludeUser: []"), 6, "`excludeUser` belongs into Butler-SOS.userSessions"),
-        (in_server("rejectUnauthorized: true"), 7, "belongs into Butler-SOS.serversToMonitor"),
-        (in_server("excludeUser: []"), 7, "`excludeUser` belongs into Butler-SOS.userSessions"),
+        (in_monitor("excludeUser: []"), 6, "`excludeUser` belongs in Butler-SOS.userSessions"),
+        (in_server("rejectUnauthorized: true"), 7, "belongs in Butler-SOS.serversToMonitor"),
+        (in_server("excludeUser: []"), 7, "`excludeUser` belongs in Butler-SOS.userSessions"),
         (
             in_server("tlsServerName: a"),
             7,
-            "belongs into Butler-SOS.sessionSource.servers.<serverName>",
+            "belongs in Butler-SOS.sessionSource.servers.<serverName>",
         ),
         (
             in_server_sessions("excludeUser: []"),
             8,
-            "`excludeUser` belongs into Butler-SOS.userSessions",
+            "`excludeUser` belongs in Butler-SOS.userSessions",
         ),
-        (in_server_sessions("userIds: omit"), 8, "`userIds` belongs into Butler-SOS.sessionSource"),
-        (
-            with_options("{excludeUser: []}"),
-            5,
-            "`excludeUser` belongs into Butler-SOS.userSessions",
-        ),
-        (with_options("{rejectUnauthorized: true}"), 5, "belongs into Butler-SOS.serversToMonitor"),
+        (in_server_sessions("userIds: omit"), 8, "`userIds` belongs in Butler-SOS.sessionSource"),
+        (with_options("{excludeUser: []}"), 5, "`excludeUser` belongs in Butler-SOS.userSessions"),
+        (with_options("{rejectUnauthorized: true}"), 5, "belongs in Butler-SOS.serversToMonitor"),
         (with_options("{userids: omit}"), 5, "did you mean `userIds`?"),
     ] {
         let reported = problems(text.trim_start_matches('\n'));
@@ -350,21 +346,18 @@ fn other_keys_in_the_wrong_place_are_warned_of() {
     for (text, message) in [
         (
             format!("{SMALLEST}  enableSessionExtract: true\n"),
-            "`enableSessionExtract` belongs into Butler-SOS.userSessions",
+            "`enableSessionExtract` belongs in Butler-SOS.userSessions",
         ),
-        (
-            format!("{SMALLEST}  servers: []\n"),
-            "`servers` belongs into Butler-SOS.serversToMonitor",
-        ),
+        (format!("{SMALLEST}  servers: []\n"), "`servers` belongs in Butler-SOS.serversToMonitor"),
         (format!("{SMALLEST}    server: []\n"), "did you mean `servers`?"),
         (format!("{SMALLEST}other: 1\n"), "is not a known key of the top level"),
         (
             SMALLEST.replace("30000}", "30000, servers: []}"),
-            "`servers` belongs into Butler-SOS.serversToMonitor",
+            "`servers` belongs in Butler-SOS.serversToMonitor",
         ),
         (
             SMALLEST.replace("30000}", "30000, virtualProxies: []}"),
-            "`virtualProxies` belongs into a server's userSessions",
+            "`virtualProxies` belongs in a server's userSessions",
         ),
         (
             SMALLEST.replace("{enable: true", "{enabled: false, enable: true"),

@@ -130,7 +130,7 @@ fn what_the_repository_refuses_is_explained() {
         (Fault::Status(403), ["auth_error", "the user `INTERNAL\\sa_repository`"]),
         (Fault::Xsrf, ["xsrf_rejected", "X-Qlik-Xrfkey"]),
         (Fault::LoginPage, ["login_page", "a list of proxies"]),
-        (Fault::JsonObject, ["invalid_body", "is no list of proxies"]),
+        (Fault::JsonObject, ["invalid_body", "is not a list of proxies"]),
         (Fault::HugeList(10), ["invalid_body", "port 4242"]),
         (Fault::Status(500), ["http_5xx", "Qlik/Sense/Log/Repository"]),
     ] {

@@ -123,7 +123,7 @@ fn a_reader_that_never_reads_does_not_keep_it_for_ever() {
         assert_eq!(wait_for_end(&mut child), Some(1), "{command}: lines are lost");
         let mut stderr = String::new();
         child.stderr.take().expect("a pipe").read_to_string(&mut stderr).expect("UTF-8");
-        assert!(stderr.contains("lines that waited there are lost"), "{stderr}");
+        assert!(stderr.contains("lines that waited for it are lost"), "{stderr}");
         if cfg!(unix) {
             assert_whole_lines(child.stdout.take().expect("a pipe"));
         }

@@ -554,7 +554,7 @@ fn packed_files_and_stdin_are_read() {
     let cut = files.write("cut.gz", &zipped[..zipped.len() - 100]);
     let cut = run(&[&cut], &["--output", "json"]);
     assert_eq!(cut.code, Some(1));
-    assert!(cut.stderr.contains("cut.gz cannot be read to its end"), "{}", cut.stderr);
+    assert!(cut.stderr.contains("cut.gz cannot be read to the end"), "{}", cut.stderr);
     let cut: Value = serde_json::from_str(&cut.stdout).expect("JSON");
     assert_ne!(cut["lines"]["events"], 0);
 }
@@ -594,7 +594,7 @@ fn agents_may_add_keys_and_write_times_their_way() {
     bytes.extend_from_slice(b"\xff\xfe\n");
     let path = files.write("agents", bytes);
     let run = run(&[&path], &["--output", "json"]);
-    assert!(run.stderr.contains("6 lines left out that are no events"), "{}", run.stderr);
+    assert!(run.stderr.contains("6 lines left out that are not events"), "{}", run.stderr);
     let report: Value = serde_json::from_str(&run.stdout).expect("JSON");
     assert_true(&model, &report, Details::Snapshot);
     assert_eq!(report["lines"]["not_events"], 6);

@@ -1,7 +1,7 @@
 //! `check`: says in plain words whether everything is right, and what to do
 //! where it is not.
 //!
-//! Each server is looked at step by step, as a connection is made: DNS, TCP,
+//! Each server is checked step by step, as a connection is made: DNS, TCP,
 //! TLS, HTTP. The first step that fails is the one to repair.
 
 mod report;
@@ -28,7 +28,7 @@ use crate::{
 
 /// How many users at the session limit are named.
 const SHOWN_NAMES: usize = 5;
-/// From how many days before its end on a certificate is warned of.
+/// How many days before a certificate expires the warnings begin.
 const EXPIRY_WARNING_DAYS: i64 = 30;
 
 pub fn run(args: &CheckArgs) -> Result<Exit, CommandError> {
@@ -162,7 +162,7 @@ fn not_checked() -> Finding {
         Step::Tls,
         "the server's certificate is NOT CHECKED (rejectUnauthorized: false)",
     )
-    .hint("anybody between here and there can read and change what it answers")
+    .hint("anybody on the network path can read and change its answers")
 }
 
 async fn check_servers(
@@ -231,7 +231,8 @@ async fn check_targets<'a>(
     Ok(())
 }
 
-/// Who was seen where, to find what no single target shows.
+/// Which users and sessions were seen where: one target alone does not show users at
+/// the limit, or one node under two names.
 #[derive(Default)]
 struct SiteSurvey<'a> {
     shared: SharedSessions<'a>,

@@ -1,8 +1,8 @@
 //! `demo`: the real poller against the built-in simulated site.
 //!
-//! The site's certificates and a configuration that lets its repository service list
-//! it are written to a temporary folder, and from there on this is `stream`. With `--record`, days that
-//! have passed are written at once.
+//! It writes the site's certificates and a configuration with discovery to a temporary
+//! folder; from there on this is `stream`. With `--record` it writes the events of days
+//! that have passed, at once.
 
 mod record;
 
@@ -25,7 +25,7 @@ pub fn run(args: &DemoArgs) -> Result<Exit, CommandError> {
 
 fn poll(args: &DemoArgs) -> Result<Exit, CommandError> {
     let interval = args.interval.unwrap_or(INTERVAL);
-    // A container that holds nothing but the program has no folder for that.
+    // A container that holds nothing but the program has no folder for temporary files.
     std::fs::create_dir_all(std::env::temp_dir())?;
     let folder = tempfile::Builder::new().prefix("qlik-sessions-demo-").tempdir()?;
     let site = Site::demo(interval)?;

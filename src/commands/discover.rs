@@ -1,6 +1,6 @@
 //! `discover`: every proxy and virtual proxy of a site, as a table, as JSON, or as
-//! a configuration that polls them. Beside a configuration it shows what of it is
-//! missing there, and adds it.
+//! a configuration that polls them. With `-c` it shows what is missing in that
+//! configuration, and adds it.
 
 mod ask;
 mod completed;
@@ -19,7 +19,7 @@ pub fn run(args: &DiscoverArgs) -> Result<Exit, CommandError> {
     let inquiry = Inquiry::new(args)?;
     let runtime = runtime()?;
     let found = runtime.block_on(inquiry.ask());
-    // A name that is still being resolved must not keep the program.
+    // A name that is still being resolved must not keep the program from ending.
     runtime.shutdown_background();
     let found = found?;
     let mut stdout = PatientStdout::new();

@@ -29,18 +29,18 @@ use crate::{
     proxy::Failure,
 };
 
-/// How long a reader that does not read may keep the program from ending.
+/// How long the program waits at its end for a reader that does not read.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// What is said where the configuration wants no sessions.
+/// The message where the configuration switches extraction off.
 const SWITCHED_OFF: &str = "extraction is switched off (`Butler-SOS.userSessions.enableSessionExtract` is not true); nothing is polled";
 
 /// The exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// Done; also asked to end, and nobody reads any more.
+    /// Done; also where it was asked to end, or nobody reads any more.
     Done,
-    /// Ran, but a target failed, or something on this machine did.
+    /// It ran, but a target failed, or something on this machine did.
     Failed,
     /// The configuration is wrong or leaves nothing to poll; nothing was polled.
     Config,
@@ -75,7 +75,8 @@ enum CommandError {
     Usage(String),
     #[error("{0}")]
     Failure(#[from] Failure),
-    /// A script may not take this for a site where nobody is connected.
+    /// An exit code of its own: a script must not take this for a site where nobody is
+    /// connected.
     #[error("{0}")]
     NothingSelected(String),
 }
@@ -121,8 +122,8 @@ fn read_config(path: &Path) -> Result<Config, CommandError> {
     Ok(config)
 }
 
-/// Reads the configuration for polling, and logs what is worth a look. None where
-/// extraction is switched off.
+/// Reads the configuration for polling, and logs its warnings. None where extraction is
+/// switched off.
 fn load(path: &Path) -> Result<Option<Config>, CommandError> {
     let config = Config::load(path)?.for_polling()?;
     log_warnings(&config);
@@ -132,13 +133,13 @@ fn load(path: &Path) -> Result<Option<Config>, CommandError> {
     }
     for server in config.servers().filter(|server| !server.tls.verify) {
         tracing::warn!(
-            "the certificate of {} is NOT CHECKED (rejectUnauthorized: false): anybody between here and there can read and change what it answers",
+            "the certificate of {} is NOT CHECKED (rejectUnauthorized: false): anybody on the network path can read and change its answers",
             server.name
         );
     }
     for source in config.discovery.sources.iter().filter(|source| !source.tls.verify) {
         tracing::warn!(
-            "the certificates of the repository service {} and of what it lists are NOT CHECKED (rejectUnauthorized: false): anybody between here and there can read and change what they answer",
+            "the certificates of the repository service {} and of what it lists are NOT CHECKED (rejectUnauthorized: false): anybody on the network path can read and change their answers",
             source.host.configured
         );
     }
@@ -156,22 +157,22 @@ fn runtime() -> io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-/// Ends a program that was asked to: its reader may still take what is in the
-/// queue, but not for ever.
+/// Ends a program that was asked to end. Its reader has a limited time to read what is in
+/// the queue.
 async fn end(output: &Output, signal: &str) -> Result<Exit, CommandError> {
     tracing::info!("{signal}: ending");
     match tokio::time::timeout(GRACE, output.flushed()).await {
         Ok(Ok(())) => Ok(Exit::Done),
         Ok(Err(Closed)) => closed(output),
         Err(_) => {
-            tracing::error!("nobody reads stdout; lines that waited there are lost");
+            tracing::error!("nobody reads stdout; the lines that waited for it are lost");
             Ok(Exit::Failed)
         }
     }
 }
 
-/// Ends a program whose stdout takes no more: a reader that left wants no more,
-/// anything else is an error.
+/// Ends a program whose stdout cannot be written: where the reader has left, that is no
+/// error.
 fn closed(output: &Output) -> Result<Exit, CommandError> {
     match output.error() {
         Some(error) => {
@@ -206,7 +207,7 @@ fn time_zone(name: Option<&str>) -> Result<TimeZone, CommandError> {
     let Some(name) = name else { return Ok(TimeZone::system()) };
     TimeZone::get(name).map_err(|_| {
         CommandError::Usage(format!(
-            "`{name}` is no time zone; expected a name like `Europe/Stockholm` or `UTC`"
+            "`{name}` is not a time zone; expected a name like `Europe/Stockholm` or `UTC`"
         ))
     })
 }
@@ -226,7 +227,8 @@ fn site_totals(nodes: &[Node]) -> String {
     )
 }
 
-/// A name may hold anything; a terminal must not be steered by it.
+/// A text without control characters: a name may hold anything, and must not control
+/// the terminal.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

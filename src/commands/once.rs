@@ -17,7 +17,7 @@ pub fn run(path: &Path) -> Result<Exit, CommandError> {
         && config.options.state_file.is_none()
     {
         tracing::warn!(
-            "without `sessionSource.stateFile` nothing joins one run of `once` to the next: with `sessionDetails: changes` each run is a keyframe with every session, and no start or end is seen"
+            "without `sessionSource.stateFile` a run of `once` knows nothing of the run before: with `sessionDetails: changes` each run is a keyframe with every session, and no start or end is reported"
         );
     }
     let aligned = config.options.align_polls;
@@ -48,7 +48,7 @@ pub fn run(path: &Path) -> Result<Exit, CommandError> {
         let failed = report.targets_failed > 0 || report.nothing_to_poll || !report.saved;
         Ok(if failed { Exit::Failed } else { Exit::Done })
     });
-    // A name that is still being resolved must not keep the program.
+    // A name that is still being resolved must not keep the program from ending.
     runtime.shutdown_background();
     result
 }

@@ -29,7 +29,7 @@ pub fn run(args: &ReportArgs) -> Result<Exit, CommandError> {
     for path in &args.files {
         let source = Source::new(path);
         if let Err(error) = read_records(&source, |record| store.add_line(record)) {
-            tracing::error!("{source} cannot be read to its end: {error}");
+            tracing::error!("{source} cannot be read to the end: {error}");
             exit = Exit::Failed;
         }
     }
@@ -63,8 +63,7 @@ fn question(args: &ReportArgs) -> Result<Question, CommandError> {
     Ok(question)
 }
 
-/// Whether a date alone means the end of that day: `--to 2026-11-30` is meant
-/// to include the 30th.
+/// Which end of the day a date alone means: `--to 2026-11-30` includes the 30th.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum DayEnd {
     No,
@@ -78,7 +77,7 @@ fn parse_time(text: &str, zone: &TimeZone, end: DayEnd) -> Result<Time, CommandE
     }
     let wrong = || {
         CommandError::Usage(format!(
-            "`{text}` is no time; expected `2026-11-23`, `2026-11-23T17:34` or `2026-11-23T17:34:00Z`"
+            "`{text}` is not a time; expected `2026-11-23`, `2026-11-23T17:34` or `2026-11-23T17:34:00Z`"
         ))
     };
     let is_date = !text.contains(['T', 't', ' ', ':']);
@@ -92,16 +91,17 @@ fn parse_time(text: &str, zone: &TimeZone, end: DayEnd) -> Result<Time, CommandE
     Ok(zone.to_timestamp(local).map_err(|_| wrong())?.as_millisecond())
 }
 
-/// Users of two sites may share their names: they are not added up.
+/// Refuses events of several sites: users of two sites may have the same name, so they
+/// are not added up.
 fn check_sites(store: &Store, args: &ReportArgs) -> Result<(), CommandError> {
     let names = || store.sites.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
     match &args.site {
         None if store.sites.len() > 1 => Err(CommandError::Usage(format!(
-            "the events are of several sites; choose one with --site: {}",
+            "the events come from several sites; choose one with --site: {}",
             names()
         ))),
         Some(site) if !store.sites.contains(site) => Err(CommandError::Usage(format!(
-            "no event is of the site `{site}`; there are: {}",
+            "no event comes from the site `{site}`; there are: {}",
             names()
         ))),
         _ => Ok(()),
@@ -126,10 +126,10 @@ fn warn_of_lines(store: &Store) {
     let lines = &store.lines;
     let counted = |number: u64| counted(number as usize, "line", "lines");
     if lines.not_events > 0 {
-        tracing::warn!("{} left out that are no events", counted(lines.not_events));
+        tracing::warn!("{} left out that are not events", counted(lines.not_events));
     }
     if lines.events == 0 {
-        tracing::warn!("there are no events in what was read");
+        tracing::warn!("the input holds no events");
     }
 }
 

@@ -1,4 +1,4 @@
-//! `schema`, `completions` and `man`: what other programs need to know of this one.
+//! `schema`, `completions` and `man`: descriptions of this program for other programs.
 
 use std::{
     io::{self, Write},

@@ -12,7 +12,7 @@ use crate::{
     repository::RepositoryClient,
 };
 
-/// How long a repository service may take that nobody named.
+/// How long a repository service may take where only a guess says that it is there.
 const GUESS_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The list of a repository service, or why there is none.
@@ -29,17 +29,17 @@ pub async fn list(
     Ok(listed.map(|(nodes, unlinked)| ListedSite { unlinked, nodes, source }))
 }
 
-/// Where a repository service is asked.
+/// How to reach a repository service.
 pub fn endpoint(source: &RepositorySource) -> Endpoint {
     Endpoint::of_repository(&source.host, &source.addresses, &source.tls)
 }
 
-/// The lists of repository services that nobody named.
+/// The lists of the repository services on the configured servers.
 #[derive(Default)]
 pub struct Guessed {
-    /// Those that differ: one for each site.
+    /// The lists, each once: services of one site list the same.
     pub sites: Vec<ListedSite>,
-    /// The services that gave none, and why.
+    /// The services that returned no list, and why.
     pub failures: Vec<(String, Failure)>,
 }
 
@@ -61,7 +61,7 @@ pub async fn guess(config: &Config, credentials: &Credentials) -> Guessed {
         match answer {
             Ok(Ok(site)) => guessed.add(site),
             Ok(Err(failure)) => guessed.failures.push((name, failure)),
-            // It was reported with the certificates.
+            // Its certificates were reported already.
             Err(_) => {}
         }
     }

@@ -12,7 +12,7 @@ use crate::{
     signals,
 };
 
-/// How often it is logged that there is nothing to do.
+/// How often the log says that nothing is polled.
 const REMINDER: Duration = Duration::from_secs(60 * 60);
 
 pub fn run(path: &Path) -> Result<Exit, CommandError> {
@@ -41,7 +41,7 @@ fn until_ended(
     result
 }
 
-/// An agent would start a program that ends again and again, so it stays.
+/// Stays without polling: an agent would start a program that ends again and again.
 async fn remind_for_ever(path: &Path) -> Result<Infallible, Closed> {
     loop {
         tokio::time::sleep(REMINDER).await;
@@ -64,7 +64,7 @@ async fn poll_for_ever(
         let tick = schedule.tick().await;
         if tick.missed > 0 {
             tracing::debug!(
-                "{} left out: the poll before took too long, or the machine slept",
+                "{} left out: the previous poll took too long, or the machine slept",
                 counted(tick.missed as usize, "poll", "polls")
             );
         }

@@ -80,7 +80,7 @@ fn read_stdin(config: &Config) -> Result<Vec<u8>, Failure> {
     }
 }
 
-/// There is no server whose port could be wrong.
+/// Replaces hints about servers and ports: the answer came from a file.
 fn for_a_file(failure: Failure) -> Failure {
     match failure.category {
         Category::InvalidBody => Failure { http_status: None, ..failure }.hint(

@@ -1,8 +1,8 @@
-//! Adds to lists and sections of a YAML text. Everything else of it stays as it is
-//! written: comments, order, quotes, line ends.
+//! Adds to lists and sections of a YAML text. Everything else stays as it is written:
+//! comments, order, quotes, line ends.
 //!
-//! By hand, because crates that edit YAML bring a parser of their own: then a file could
-//! mean one thing to the editor and another one to this program.
+//! Written by hand, because crates that edit YAML have a parser of their own: a file could
+//! mean one thing to that parser and another to this program's.
 
 use std::{cmp::Reverse, collections::HashSet, ops::Range, sync::Arc};
 
@@ -25,11 +25,11 @@ pub struct Addition {
 pub struct Item {
     /// Its lines in a block, not indented: `- a: 1`, or `key: value`.
     pub lines: Vec<String>,
-    /// The same on one line, where all stands on one: `{a: 1}`, or `key: value`.
+    /// The same for a list or section in brackets: `{a: 1}`, or `key: value`.
     pub inline: String,
 }
 
-/// The text with all additions; none where they cannot be added without a change of
+/// The text with all additions; none where they cannot be added without changing
 /// something else.
 pub fn add(text: &str, additions: &[Addition]) -> Option<String> {
     let document = yaml::read(text).ok()?;
@@ -39,7 +39,7 @@ pub fn add(text: &str, additions: &[Addition]) -> Option<String> {
         edits.extend(editor.edits(&document, addition)?);
     }
     let edited = editor.apply(edits);
-    // The parser has the last word, not what was computed here.
+    // Parse the result: nothing but the additions may have changed.
     let after = yaml::read(&edited).ok()?;
     extends(&after.value, &document.value, &mut HashSet::new()).then_some(edited)
 }
@@ -51,7 +51,8 @@ struct Editor<'t> {
 
 struct Edit {
     range: Range<usize>,
-    /// How deep in the document it is: where lists end together, the inner one is first.
+    /// How deep in the document it is: where two lists end at one place, the inner one
+    /// comes first.
     depth: usize,
     text: String,
 }
@@ -77,7 +78,7 @@ impl Editor<'_> {
         Some(vec![self.append(parent, outer, path.len(), &addition.items)?])
     }
 
-    /// Adds behind the last item of a list, or the last entry of a section.
+    /// Adds after the last item of a list, or the last entry of a section.
     fn append(
         &self,
         place: &Place,
@@ -118,7 +119,8 @@ impl Editor<'_> {
         Edit { range: at..at, depth, text }
     }
 
-    /// The line behind a block whose last value ends somewhere, comments included.
+    /// Where the line after a block begins; `end` is the end of the block's last value.
+    /// Comments that belong to the block are skipped.
     fn end_of_block(&self, end: usize, outer: Option<usize>) -> usize {
         // A text of several lines ends where the next value begins.
         let end = self.text[..end].trim_end().len();
@@ -127,7 +129,7 @@ impl Editor<'_> {
         self.after_comments(end + line, outer)
     }
 
-    /// Skips whole lines of comments that are indented further than a column.
+    /// Skips lines of comments that are indented further than a column.
     fn after_comments(&self, mut at: usize, outer: Option<usize>) -> usize {
         for line in self.text[at..].split_inclusive('\n') {
             let words = line.trim_start_matches(' ');
@@ -140,7 +142,7 @@ impl Editor<'_> {
         at
     }
 
-    /// How far the items of a block are indented. A list may begin for the parser behind
+    /// How far the items of a block are indented. For the parser, a list may begin after
     /// its first dash.
     fn column(&self, place: &Place) -> usize {
         let start = place.span.start;
@@ -152,7 +154,7 @@ impl Editor<'_> {
 
     fn apply(&self, mut edits: Vec<Edit>) -> String {
         edits.sort_by_key(|edit| (edit.range.start, Reverse(edit.depth)));
-        // What stands under an alias is added once.
+        // What is below an alias is added once.
         edits.dedup_by(|a, b| a.range == b.range && a.text == b.text);
         let (mut edited, mut at) = (String::new(), 0);
         for edit in edits {
@@ -165,12 +167,12 @@ impl Editor<'_> {
     }
 }
 
-/// Returns whether a comma stands in a text, outside its comments.
+/// Returns whether a text has a comma outside its comments.
 fn has_comma(text: &str) -> bool {
     text.lines().any(|line| line.split('#').next().is_some_and(|words| words.contains(',')))
 }
 
-/// Items with the keys above them that are missing.
+/// Items below the missing keys that lead to them.
 fn nested(keys: &[Step], items: &[Item]) -> Option<Vec<Item>> {
     let mut items = items.to_vec();
     for step in keys.iter().rev() {
@@ -187,13 +189,13 @@ fn nested(keys: &[Step], items: &[Item]) -> Option<Vec<Item>> {
     Some(items)
 }
 
-/// Returns whether a value holds all that another one holds, in the same order.
+/// Returns whether a value has everything that an old one has, in the same order.
 fn extends(
     value: &Arc<Value>,
     old: &Arc<Value>,
     seen: &mut HashSet<(*const Value, *const Value)>,
 ) -> bool {
-    // Aliases may multiply what is compared.
+    // With aliases, the same pair can come many times.
     if !seen.insert((Arc::as_ptr(value), Arc::as_ptr(old))) {
         return true;
     }

@@ -9,8 +9,8 @@ use super::reader::Node;
 const USUAL_FOLDERS: &[&str] = &["certificate", "certificates", "config/certificate", ""];
 
 /// The file that a path in the configuration means: relative to the configuration
-/// (`base`), or else to the working directory. Where it is in neither place but in
-/// a usual one, the message says so.
+/// (`base`), or else to the working directory. Where it is in neither, but in a folder
+/// where certificates usually are, the message names that one.
 pub fn path(base: &Path, node: &Node<'_>, written: &str) -> PathBuf {
     let beside = base.join(written);
     if beside.exists() {

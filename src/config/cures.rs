@@ -1,5 +1,5 @@
-//! From a mistake in YAML to its cure. The parser says where it stumbled and over
-//! which rule; an administrator needs to know what to type instead.
+//! From a mistake in YAML to its cure. The parser says where it stopped and which rule
+//! was broken; an administrator needs to know what to type instead.
 
 /// A cause that can be seen in the line, and what to do.
 struct Cause {
@@ -7,7 +7,7 @@ struct Cause {
     cure: &'static str,
 }
 
-/// A line of the file, and the value that stands behind its key or dash.
+/// A line of the file, and the value after its key or dash.
 struct Line<'t> {
     text: &'t str,
     value: &'t str,
@@ -35,21 +35,21 @@ impl<'t> Line<'t> {
 
 const QUOTE_IT: &str = "put the value in single quotes: 'value'";
 
-/// The first that fits is reported.
+/// The first one that fits is reported.
 static CAUSES: &[Cause] = &[
     Cause {
         is_it: |line| {
             ["<<<<<<<", ">>>>>>>", "======="].iter().any(|mark| line.text.starts_with(mark))
         },
-        cure: "this is the mark of a merge conflict; keep one of the two versions and take the marks away",
+        cure: "this is the mark of a merge conflict; keep one of the two versions and remove the marks",
     },
     Cause {
         is_it: |line| line.indentation().contains('\t'),
-        cure: "a tab stands in the indentation; use spaces only",
+        cure: "the indentation contains a tab; use spaces only",
     },
     Cause {
         is_it: |line| line.text.contains('\u{a0}'),
-        cure: "a non-breaking space stands in this line, which looks like a space; type a space instead",
+        cure: "this line contains a non-breaking space, which looks like a space; type a space instead",
     },
     Cause {
         is_it: |line| line.said.contains("escape") || line.said.contains("hexadecimal"),
@@ -85,7 +85,8 @@ static CAUSES: &[Cause] = &[
     },
 ];
 
-/// Marks of merge conflicts are what is wrong, wherever the parser stumbles.
+/// Returns whether a line is the mark of a merge conflict. Then that is the mistake,
+/// wherever the parser stops.
 fn is_conflict(line: &str) -> bool {
     line.starts_with("<<<<<<< ") || line.starts_with(">>>>>>> ")
 }
@@ -103,7 +104,7 @@ pub fn cure(text: &str, line: usize, said: &str) -> (usize, Option<&'static str>
     (line, CAUSES.iter().find(|cause| (cause.is_it)(&seen)).map(|cause| cause.cure))
 }
 
-/// Whether a line makes the parser stumble over the next one.
+/// Returns whether the mistake is in this line although the parser stops at the next one.
 fn misleads(line: &str) -> bool {
     let line = line.split(" #").next().unwrap_or_default();
     let value = Line::new(line, "").value;

@@ -1,5 +1,5 @@
 //! `sessionSource.discovery`, and servers with `virtualProxies: auto`: targets that
-//! do not stand in the file, because the repository service lists them.
+//! are not in the file, because the repository service lists them.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -17,7 +17,7 @@ use crate::target::{
     Addresses, ProxyAddress, REPOSITORY_PORT, RepositoryUser, Server, TlsSettings, VirtualProxy,
 };
 
-/// `discovery.interval` where there is none.
+/// The default of `discovery.interval`.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
 /// What is found beside the targets of the file.
@@ -31,7 +31,7 @@ pub struct Discovery {
     pub auto: Vec<Arc<Server>>,
 }
 
-/// One repository service, and what of its list is wanted.
+/// One repository service, and which part of its list is wanted.
 #[derive(Clone, Debug)]
 pub struct RepositorySource {
     /// Where it is.
@@ -46,7 +46,7 @@ pub struct RepositorySource {
     pub addresses: Addresses,
     /// `discovery.tags`, for the servers that are listed.
     pub tags: BTreeMap<String, String>,
-    /// Certificates, and what to accept, as all servers that do not differ.
+    /// Certificates and what to accept: as for all servers without settings of their own.
     pub tls: TlsSettings,
     /// What of its list is wanted.
     pub scope: Scope,
@@ -67,7 +67,7 @@ impl RepositorySource {
         }
     }
 
-    /// The one that may be on a server, beside its proxy.
+    /// The repository service that may run on a server beside its proxy.
     pub fn at_server(server: &Server) -> Option<Self> {
         let ProxyAddress { host, .. } = &server.proxy;
         let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
@@ -81,7 +81,7 @@ impl RepositorySource {
     }
 }
 
-/// What of a list is wanted.
+/// Which part of a list is wanted.
 #[derive(Clone, Debug)]
 pub enum Scope {
     /// Every proxy.
@@ -193,15 +193,15 @@ fn addresses(section: &Node<'_>) -> Addresses {
         };
         match addresses.add(name, &address) {
             Ok(true) => {}
-            Ok(false) => node.error("stands here a second time, in other letters"),
+            Ok(false) => node.error("is here a second time, in other upper and lower case"),
             Err(message) => node.error(message),
         }
     }
     addresses
 }
 
-/// Complains about an entry of `sessionSource.servers` that is of no server. With
-/// discovery it may be of a node that only the repository service knows.
+/// Reports an entry of `sessionSource.servers` that belongs to no server. With discovery
+/// it may belong to a node that only the repository service knows.
 pub fn check_name(node: &Node<'_>, name: &str, known: &[String], has_discovery: bool) {
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
     if !has_discovery && !known.contains(&name) {

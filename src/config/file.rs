@@ -1,4 +1,4 @@
-//! A configuration file as it is written, for what reads more of it than its settings.
+//! A configuration file with its text, for commands that need more than its settings.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ pub struct ConfigFile {
     pub path: PathBuf,
     /// Its text, without a byte order mark.
     pub text: String,
-    /// What is said of its encoding.
+    /// A warning about its encoding.
     note: Option<Problem>,
 }
 
@@ -25,7 +25,7 @@ impl ConfigFile {
     /// Reads a file.
     ///
     /// # Errors
-    /// Where it cannot be read, or is no text.
+    /// Where it cannot be read, or is not a text.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let Decoded { text, line_of_windows_1252 } =
             read_text(path).map_err(|message| whole_file(path, message))?;
@@ -48,7 +48,7 @@ impl ConfigFile {
         self.with_note(Config::parse(&self.path, &self.text))
     }
 
-    /// Its settings, with the servers also where extraction is switched off.
+    /// Its settings; it reads the servers even where extraction is switched off.
     ///
     /// # Errors
     /// Every problem of the file.
@@ -56,14 +56,14 @@ impl ConfigFile {
         self.with_note(Config::parse_whole(&self.path, &self.text))
     }
 
-    /// The text with servers and virtual proxies added; none where that cannot be done
-    /// without a change of something else.
+    /// The text with servers and virtual proxies added; none where that is not possible
+    /// without changing something else.
     pub fn with(&self, additions: &[Addition]) -> Option<String> {
         additions::add(&self.text, additions)
     }
 
-    /// `serverTagsDefinition`, where it is there: Butler SOS wants these tags on each
-    /// server. It does not start without the key.
+    /// `serverTagsDefinition`, where the file has it: Butler SOS requires these tags on each
+    /// server, and does not start without the key.
     pub fn tag_names(&self) -> Option<Vec<String>> {
         let document = read_yaml(&self.path, &self.text).ok()?;
         let problems = Problems::default();
@@ -72,7 +72,7 @@ impl ConfigFile {
         names.is_there().then(|| names.items().filter_map(|tag| tag.text()).collect())
     }
 
-    /// How to talk TLS, where a server does not differ.
+    /// The TLS settings of servers without settings of their own.
     ///
     /// # Errors
     /// What is wrong in the section `cert`.
@@ -120,7 +120,7 @@ fn whole_file(path: &Path, message: String) -> ConfigError {
     ConfigError { path: path.to_owned(), problems: vec![problem] }
 }
 
-/// The file's text, and where it is Windows-1252 the line where that is seen.
+/// The file's text; where it is Windows-1252, with the first line that shows it.
 fn read_text(path: &Path) -> Result<Decoded, String> {
     let bytes = files::read(path, MAX_CONFIG_BYTES).map_err(|error| {
         format!("cannot be read: {error}; is the path given with --config or in QLIK_SESSIONS_CONFIG right?")

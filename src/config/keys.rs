@@ -12,7 +12,7 @@ pub struct Section {
     /// Its name in messages.
     name: &'static str,
     keys: &'static [&'static str],
-    /// What a key is that is none of these.
+    /// What to do about a key that is none of these.
     unknown: Unknown,
 }
 
@@ -116,10 +116,10 @@ pub static DIFFERING_CERT: Section = Section {
     unknown: Unknown::Refused,
 };
 
-/// Who is named, and whom we trust.
+/// Keys that decide who is named and which servers are trusted.
 const PRIVATE: &[&str] =
     &["userIds", "excludeUser", "attributes", "pseudonymKeyFile", "rejectUnauthorized"];
-/// Sections whose loss is the loss of all that is private in them.
+/// Sections that hold such keys: misspelt, they would be ignored with all of them.
 const WITH_PRIVATE: &[&str] = &["sessionSource"];
 
 /// Where a key belongs. Names that mean different things in different sections
@@ -136,21 +136,21 @@ static PLACES: &[(&Section, &[&str])] = &[
     (&CERT, &["clientCert", "clientCertKey", "clientCertCA", "clientCertPassphrase"]),
 ];
 
-/// Most keys of a section that is looked through: none has a tenth of them.
+/// Most keys of a section; real ones have less than a tenth of that.
 const MOST_KEYS: usize = 1_000;
 
 /// How alike two names must be, from 0 to 1, to be taken for each other.
 const ALIKE: f64 = 0.93;
-/// The same where a name can be nothing but one of a few.
+/// The same where only a few names are possible.
 const ALIKE_AMONG_FEW: f64 = 0.7;
 
 impl Section {
-    /// Complains about the keys that do not belong here.
+    /// Reports the keys that do not belong here.
     pub fn check(&self, node: &Node<'_>) {
         self.check_but(node, &[]);
     }
 
-    /// The same, but for keys about which all is said already.
+    /// The same, but without keys that are reported already.
     pub fn check_but(&self, node: &Node<'_>, reported: &[&str]) {
         if node.key_count() > MOST_KEYS {
             node.error(format!(
@@ -191,7 +191,7 @@ impl Section {
             }
             (Some(name), _) => (name, format!("is not a known key; did you mean `{name}`?")),
             (None, Some((section, name))) => {
-                (name, format!("has no meaning here; `{name}` belongs into {}", section.name))
+                (name, format!("has no meaning here; `{name}` belongs in {}", section.name))
             }
             (None, None) if self.unknown == Unknown::Ignored => return,
             (None, None) => match most_similar(key, self.keys, ALIKE_AMONG_FEW) {

@@ -1,4 +1,4 @@
-//! What is valid and yet hardly meant: warned of, and read as it stands.
+//! Settings that are valid but probably a mistake: a warning, and nothing else.
 
 use std::collections::HashSet;
 
@@ -16,14 +16,14 @@ pub fn warn_of_port(node: &Node<'_>, proxy: &ProxyAddress) {
     node.warn(format!("{} is {whose}; the session API listens on 4243", proxy.port));
 }
 
-/// The same of a repository service.
+/// The same for a repository service.
 pub fn warn_of_repository_port(node: &Node<'_>, host: &ProxyAddress) {
     if host.port == DEFAULT_PROXY_PORT {
         node.warn("4243 is the port of the session API; the repository service listens on 4242");
     }
 }
 
-/// Addresses of the hub and the like are no prefixes.
+/// Warns of an address, such as that of the hub, in place of a prefix.
 pub fn warn_of_prefix(node: &Node<'_>, prefix: &str) {
     const EXPECTED: &str = "expected the prefix of a virtual proxy only, such as / or /sales";
     let lower = prefix.trim_end_matches('/').to_lowercase();
@@ -132,8 +132,8 @@ pub fn warn_of_cut_passphrases(text: &str, problems: &Problems) {
                 severity: Severity::Warning,
                 path: vec![Step::Key(KEY.to_owned())],
                 line: Some(before + 1),
-                message: "what stands behind # is taken for a comment; if it belongs to the \
-                          passphrase, put the whole in single quotes"
+                message: "everything after # is taken for a comment; if it belongs to the \
+                          passphrase, put all of it in single quotes"
                     .to_owned(),
             });
         }

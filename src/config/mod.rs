@@ -44,7 +44,7 @@ use crate::{
 /// Key of the pseudonyms; wins over `pseudonymKeyFile`.
 pub const PSEUDONYM_KEY_VARIABLE: &str = "QLIK_SESSIONS_PSEUDONYM_KEY";
 
-/// `userSessions.pollingInterval` where there is none.
+/// The default of `userSessions.pollingInterval`.
 const DEFAULT_POLLING_INTERVAL: Duration = Duration::from_secs(30);
 /// Largest configuration file, in bytes. Real ones have some 50 KB.
 const MAX_CONFIG_BYTES: u64 = 2 * 1024 * 1024;
@@ -80,11 +80,11 @@ pub struct Config {
     pub nothing_to_poll: Option<Problem>,
     /// The section `sessionSource`.
     pub options: Options,
-    /// What may not be as meant.
+    /// What is perhaps not as meant.
     pub warnings: Vec<Problem>,
 }
 
-/// Our own options; see `interface.md` for their names in the file.
+/// Our own options: the section `sessionSource`.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// One request, body included.
@@ -93,7 +93,7 @@ pub struct Options {
     pub concurrency: usize,
     /// Requests in flight to one server.
     pub concurrency_per_server: usize,
-    /// How much is said of each session.
+    /// Which session events are sent.
     pub session_details: SessionDetails,
     /// Whether `session_started` and `session_ended` are sent.
     pub lifecycle: bool,
@@ -153,7 +153,7 @@ pub enum SessionDetails {
     Grouped,
     /// Only sessions that started or ended, and every session at a keyframe.
     Changes,
-    /// No session at all, neither there nor started nor ended.
+    /// No event about a single session.
     None,
 }
 
@@ -219,7 +219,7 @@ impl fmt::Display for ExcludedUser {
     }
 }
 
-/// A configuration that cannot be used, with all that is wrong in it.
+/// A configuration that cannot be used, with everything that is wrong in it.
 #[derive(Debug)]
 pub struct ConfigError {
     /// The file.
@@ -314,7 +314,7 @@ impl Config {
         Self::parse_as(path, text, false)
     }
 
-    /// As [`Config::parse`], with the servers also where extraction is switched off.
+    /// As [`Config::parse`], but reads the servers even where extraction is switched off.
     ///
     /// # Errors
     /// As [`Config::load`].
@@ -345,7 +345,7 @@ pub fn environment_variable(name: &str) -> Option<String> {
 struct Reader<'a> {
     /// Relative paths start here.
     base: &'a Path,
-    /// Servers are read also where extraction is switched off.
+    /// Servers are read even where extraction is switched off.
     is_whole: bool,
 }
 
@@ -666,8 +666,8 @@ impl Merged {
     }
 }
 
-/// A server that is not polled, as far as it can be recognised: nothing else of it is
-/// read, so it may hold anything.
+/// A server that is not polled. Only what identifies it is read; the rest may hold
+/// anything.
 fn switched_off(node: &Node<'_>, sessions: &Node<'_>) -> Option<SwitchedOff> {
     let engine = node.key("host").line_of_text().map(|host| host_without_port(&host).to_owned());
     let proxy = sessions.key("host").line_of_text().or_else(|| engine.clone())?;

@@ -15,12 +15,12 @@ pub enum Step {
     Item(usize),
 }
 
-/// Does a problem stop the program?
+/// Whether a problem stops the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Severity {
     /// The configuration cannot be used.
     Error,
-    /// It can, but perhaps not as meant.
+    /// The configuration can be used, but perhaps something is not as meant.
     Warning,
 }
 
@@ -56,8 +56,8 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Most problems that are noted. A file with more is another file than was meant,
-/// and nobody wants to wait until all of it is looked at.
+/// Most problems that are noted. A file with more is probably not a configuration, and
+/// reading all of it takes long.
 const MOST_PROBLEMS: usize = 1_000;
 
 /// The problems found so far, each once: what all servers share is read once for
@@ -132,17 +132,17 @@ impl<'a> Node<'a> {
         self.child(self.value.get(name), Step::Key(name.to_owned()))
     }
 
-    /// Whether something stands here, be it `null`.
+    /// Returns whether something is here, even `null`.
     pub fn is_there(&self) -> bool {
         self.is_there
     }
 
-    /// Whether keys stand below.
+    /// Returns whether this is a section with keys.
     pub fn is_section(&self) -> bool {
         matches!(self.value, Value::Section(_))
     }
 
-    /// How many keys stand below.
+    /// How many keys this section has.
     pub fn key_count(&self) -> usize {
         match self.value {
             Value::Section(entries) => entries.len(),
@@ -150,7 +150,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// A mapping under a key; says so where something else stands there.
+    /// A mapping under a key; reports anything else.
     pub fn section(&self, name: &str) -> Self {
         let node = self.key(name);
         if !node.is_absent() && !node.is_section() {
@@ -159,7 +159,7 @@ impl<'a> Node<'a> {
         node
     }
 
-    /// Neither absent nor `null`?
+    /// Returns whether nothing is here, or `null`.
     pub fn is_absent(&self) -> bool {
         self.value.is_null()
     }
@@ -183,7 +183,7 @@ impl<'a> Node<'a> {
         self.report(Severity::Warning, message.into());
     }
 
-    /// What stands here, for a message. Texts are not shown: they may be secrets.
+    /// What is here, for a message. Texts are not shown: they may be secrets.
     pub fn found(&self) -> String {
         match self.value {
             value if value.is_null() => "nothing".to_owned(),
@@ -195,7 +195,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// What stands here, with the keys of a section.
+    /// What is here, with the keys of a section.
     pub fn found_with_keys(&self) -> String {
         let keys: Vec<String> = self.entries().take(3).map(|(key, _)| format!("`{key}`")).collect();
         match keys.len() {
@@ -227,7 +227,7 @@ impl<'a> Node<'a> {
         Some(text)
     }
 
-    /// A text as it stands, blanks at its ends included.
+    /// A text as it is written, with blanks at its ends.
     pub fn secret(&self) -> Option<String> {
         self.any_text().filter(|text| !text.is_empty())
     }
@@ -263,7 +263,7 @@ impl<'a> Node<'a> {
         self.text()
     }
 
-    /// Whether a list stands here.
+    /// Returns whether a list is here.
     pub fn is_list(&self) -> bool {
         matches!(self.value, Value::List(_))
     }
@@ -273,7 +273,7 @@ impl<'a> Node<'a> {
         self.boolean_among("true or false")
     }
 
-    /// `true` or `false`, where something else may stand, too.
+    /// `true` or `false`, where something else is allowed, too.
     pub fn boolean_or(&self, else_what: &str) -> Option<bool> {
         self.boolean_among(&format!("true, false or {else_what}"))
     }
@@ -368,8 +368,8 @@ impl<'a> Node<'a> {
     }
 }
 
-/// `; did you mean X?` for the most similar of `known`, as far as that list can be
-/// one that somebody keeps in mind.
+/// `; did you mean X?` for the most similar of `known`. Nothing where that list is
+/// longer than a person could remember.
 pub fn suggestion(word: &str, known: &[&str]) -> String {
     const MOST_KNOWN: usize = 100;
     most_similar(word, &known[..known.len().min(MOST_KNOWN)], 0.7)

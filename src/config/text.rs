@@ -14,7 +14,7 @@ pub struct Decoded {
 /// it is neither, Windows-1252.
 ///
 /// # Errors
-/// Says what to do where it is no text at all.
+/// Where it is not a text; the message says what to do.
 pub fn decode(bytes: &[u8]) -> Result<Decoded, String> {
     let (encoding, mark) = Encoding::for_bom(bytes).unwrap_or((without_mark(bytes), 0));
     let bytes = &bytes[mark..];

@@ -2,9 +2,8 @@
 //! its line.
 //!
 //! Butler SOS takes `1.10` for a number and an administrator for a user id. Here
-//! a scalar stays the text it is until somebody asks for a number. What the
-//! document as a whole must not have is what js-yaml, Butler SOS's parser,
-//! refuses, too.
+//! a scalar stays the text it is until somebody asks for a number. As a whole, the
+//! document must not have what js-yaml, Butler SOS's parser, refuses.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,7 +16,7 @@ use granit_parser::{
     Event, Marker, Options, Parser, ScalarStyle, ScanError, Span, StrInput, StructureStyle, Tag,
 };
 
-/// How many sections and lists may stand within each other.
+/// How deep sections and lists may be nested.
 const MAX_DEPTH: usize = 128;
 
 /// Longest key, in characters.
@@ -26,12 +25,12 @@ const MAX_KEY: usize = 64 * 1024;
 /// Most keys that `<<` adds in a document. A few lines could ask for billions.
 const MAX_MERGED: usize = 100_000;
 
-/// A value and the line where it is to be found: that of its key or its dash.
+/// A value and its line: that of its key or its dash.
 #[derive(Clone, Debug)]
 pub struct Place {
     pub line: usize,
-    /// Where the value itself stands in the text, in bytes: with an alias, where its
-    /// anchor is. A block ends behind its last value that is there.
+    /// Where the value itself is in the text, in bytes: for an alias, where its anchor
+    /// is. A block ends after its last value that is not empty.
     pub span: Range<usize>,
     /// A list or a section in brackets.
     pub is_inline: bool,
@@ -50,7 +49,7 @@ pub enum Value {
     Section(Vec<(String, Place)>),
 }
 
-/// `null`, and what is not there.
+/// `null`, or a missing value.
 pub static NOTHING: Value = Value::Scalar { text: String::new(), plain: true };
 
 impl Value {
@@ -92,7 +91,7 @@ impl Value {
         })
     }
 
-    /// Whether it is a number to YAML, of whatever size.
+    /// Returns whether YAML takes it for a number, of any size.
     pub fn is_number(&self) -> bool {
         self.whole_number().is_some()
             || self.plain().is_some_and(|text| {
@@ -100,7 +99,7 @@ impl Value {
             })
     }
 
-    /// Whether it is nothing, or a list or a section with nothing in it.
+    /// Returns whether it is `null`, or an empty list or section.
     pub fn is_empty(&self) -> bool {
         match self {
             Self::List(items) => items.is_empty(),
@@ -137,7 +136,7 @@ impl Value {
     }
 }
 
-/// Why a text is no document.
+/// Why a text cannot be read as a document.
 #[derive(Debug)]
 pub struct Mistake {
     pub line: usize,
@@ -177,7 +176,7 @@ pub fn read(text: &str) -> Result<Place, Mistake> {
             _ if document.is_some() => {
                 return Err(Mistake::new(
                     span.start.line(),
-                    "a second document begins (after a line ---); Butler SOS reads files with one only",
+                    "a second document begins (after a line ---); Butler SOS reads files with only one",
                 ));
             }
             event => document = Some(loader.place(event, span, 0)?),
@@ -195,7 +194,7 @@ pub fn read(text: &str) -> Result<Place, Mistake> {
 struct Loader<'t> {
     text: &'t str,
     parser: Parser<'t, StrInput<'t>>,
-    /// Where the last scalar or bracket that is there ended, in bytes.
+    /// Where the last scalar that is not empty, or the last bracket, ended, in bytes.
     end: usize,
     anchors: HashMap<usize, Place>,
     /// Keys that `<<` has added so far.
@@ -214,7 +213,7 @@ impl<'t> Loader<'t> {
     fn place(&mut self, event: Event<'t>, start: Span, depth: usize) -> Result<Place, Mistake> {
         let line = start.start.line();
         if depth > MAX_DEPTH {
-            return Err(Mistake::new(line, "has too many levels within each other"));
+            return Err(Mistake::new(line, "has too many nested levels"));
         }
         let begin = bytes(start.start);
         let mut is_inline = false;
@@ -222,7 +221,7 @@ impl<'t> Loader<'t> {
             Event::Alias(anchor) => {
                 self.end = bytes(start.end);
                 let anchored = self.anchors.get(&anchor).cloned().ok_or_else(|| {
-                    Mistake::new(line, "an alias (*name) stands within what it is the name of")
+                    Mistake::new(line, "an alias (*name) is used inside the value that it names")
                 })?;
                 return Ok(Place { line, ..anchored });
             }
@@ -287,7 +286,7 @@ impl<'t> Loader<'t> {
             let (event, span) = self.next()?;
             let value = self.place(event, span, depth + 1)?;
             let Value::Scalar { text: key, plain } = &*key else {
-                // A list or a section as a key: no key that anybody reads.
+                // A list or a section as a key: nothing reads such a key.
                 continue;
             };
             let place = Place { line, ..value };
@@ -299,7 +298,7 @@ impl<'t> Loader<'t> {
                 return Err(Mistake::new(
                     line,
                     format!(
-                        "the key `{key}` stands here a second time, first in line {first}; take one of them away"
+                        "the key `{key}` appears a second time, first in line {first}; remove one of them"
                     ),
                 ));
             }
@@ -357,7 +356,7 @@ fn refuse_control_characters(text: &str) -> Result<(), Mistake> {
             let code = text[place..].chars().next().map_or(0, u32::from);
             Err(Mistake::new(
                 line,
-                format!("an invisible control character (U+{code:04X}) stands in it; take it away"),
+                format!("it contains an invisible control character (U+{code:04X}); remove it"),
             ))
         }
     }

@@ -12,7 +12,7 @@ use crate::{
 
 /// A list of a repository service.
 pub struct ListedSite {
-    /// Who was asked, and what of the list is wanted.
+    /// The repository service that was asked, and which part of its list is wanted.
     pub source: RepositorySource,
     /// Its nodes.
     pub nodes: Vec<Node>,
@@ -32,9 +32,9 @@ impl ListedSite {
     }
 }
 
-/// A list beside a configuration.
+/// A list compared with a configuration.
 pub struct Comparison<'a> {
-    /// What becomes of each node, in the order of the list.
+    /// Each node, in the order of the list.
     pub nodes: Vec<ComparedNode<'a>>,
     /// All that differs.
     pub differences: Vec<Difference<'a>>,
@@ -44,13 +44,13 @@ pub struct Comparison<'a> {
     pub switched_off: Vec<&'a str>,
 }
 
-/// A node beside a configuration.
+/// A node compared with a configuration.
 pub struct ComparedNode<'a> {
     /// The node.
     pub node: &'a Node,
     /// The server of the configuration that it is.
     pub server: Option<&'a Arc<Server>>,
-    /// What becomes of each of its virtual proxies.
+    /// The state of each of its virtual proxies.
     pub states: Vec<State>,
 }
 
@@ -62,10 +62,10 @@ impl<'a> ComparedNode<'a> {
     }
 }
 
-/// What becomes of a listed virtual proxy.
+/// Whether a listed virtual proxy is polled, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It stands in the configuration.
+    /// It is in the configuration.
     Configured,
     /// It is polled because it is listed.
     Discovered,
@@ -115,7 +115,7 @@ impl<'a> Comparison<'a> {
         self.nodes.iter().map(|node| node.missing().count()).sum()
     }
 
-    /// The same without nodes that nobody can dial.
+    /// The same without nodes that cannot be dialled.
     pub fn missing_that_can_be_dialled(&self) -> usize {
         let nodes = self.nodes.iter().filter(|compared| compared.node.address.is_ok());
         nodes.map(|node| node.missing().count()).sum()
@@ -177,7 +177,7 @@ impl<'a> Comparer<'a> {
         Some(&server.name)
     }
 
-    /// What becomes of the virtual proxies of a node; `reason` is why one is not polled.
+    /// The states of a node's virtual proxies; `reason` is why one is not polled.
     fn states(&self, node: &Node, servers: &[&Arc<Server>], reason: State) -> Vec<State> {
         let has = |targets: &[Target], prefix: &VirtualProxy| {
             targets.iter().any(|target| {
@@ -199,8 +199,8 @@ impl<'a> Comparer<'a> {
         node.listed.virtual_proxies.iter().map(state_of).collect()
     }
 
-    /// Servers that are no listed proxy service: the port may be wrong. Returns the
-    /// names of the nodes that have another one.
+    /// Servers that are not listed as a proxy service: the port may be wrong. Returns the
+    /// names of the nodes that the configuration has on another port.
     fn compare_unmatched_servers(&self, differences: &mut Vec<Difference<'a>>) -> Vec<&'a str> {
         let nodes = &self.site.nodes;
         let mut on_other_ports = Vec::new();
@@ -224,8 +224,8 @@ impl<'a> Comparer<'a> {
         on_other_ports
     }
 
-    /// The nodes on a server's host; only those that no server polls, where there are
-    /// such.
+    /// The nodes on a server's host; where some of them are not polled by any server, only
+    /// those.
     fn nodes_on_host_of(&self, server: &Server) -> Vec<&'a Node> {
         let nodes = &self.site.nodes;
         let is_it =

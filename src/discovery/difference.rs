@@ -24,14 +24,14 @@ pub enum Difference<'a> {
         /// Those that are not polled.
         missing: Vec<&'a VirtualProxy>,
     },
-    /// A node stands in the configuration twice, so that its sessions count twice.
+    /// A node is in the configuration twice, so that its sessions count twice.
     TwoNames {
         /// The node.
         node: &'a Node,
         /// The servers that it is.
         servers: Vec<&'a Arc<Server>>,
     },
-    /// A virtual proxy is polled where it is not.
+    /// A virtual proxy is polled on a node that does not have it.
     NotThere {
         /// The node.
         node: &'a Node,
@@ -39,7 +39,7 @@ pub enum Difference<'a> {
         server: &'a Server,
         /// The virtual proxy.
         virtual_proxy: &'a VirtualProxy,
-        /// Where it is.
+        /// Where it really is.
         links: Links<'a>,
     },
     /// A server is polled on a port that is not that of its session API.
@@ -49,7 +49,7 @@ pub enum Difference<'a> {
         /// The nodes on its host.
         nodes: Vec<&'a Node>,
     },
-    /// A server is none of the nodes.
+    /// A server is not one of the nodes.
     NoNode {
         /// The server.
         server: &'a Server,
@@ -77,7 +77,7 @@ impl Difference<'_> {
         }
     }
 
-    /// Returns whether it says that something is not polled.
+    /// Returns whether it is about something that is not polled.
     pub fn is_missing(&self) -> bool {
         matches!(self, Self::NodeNotPolled { .. } | Self::NotPolled { .. })
     }
@@ -120,7 +120,7 @@ impl Difference<'_> {
                 names(nodes)
             ),
             Self::NoNode { server } => {
-                format!("the server {} is none of the nodes with a proxy", addressed(server))
+                format!("the server {} is not one of the nodes with a proxy", addressed(server))
             }
         }
     }
@@ -165,7 +165,7 @@ impl Links<'_> {
             ([], true) => "it is linked to no proxy at all: link it in the QMC, or".to_owned(),
             (nodes, _) => format!("it is linked to {}: link it in the QMC, or", names(nodes)),
         };
-        format!("{question} take it from the `virtualProxies` of `{server}`")
+        format!("{question} remove it from the `virtualProxies` of `{server}`")
     }
 }
 

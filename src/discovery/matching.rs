@@ -16,8 +16,8 @@ pub fn server_of<'s>(
     servers.iter().find(|server| is_same(node, nodes, server.names(), resolved))
 }
 
-/// The switched-off server that is a node. Nobody looked after its port, so the host
-/// is enough where no node has both.
+/// The switched-off server that is a node. Its port may be out of date, so the host is
+/// enough where no node has both.
 pub fn switched_off<'s>(
     node: &Node,
     nodes: &[Node],

@@ -1,5 +1,5 @@
-//! What a list of the repository service means here: which address each node has
-//! from this machine, and which virtual proxies are targets.
+//! From a list of the repository service to targets: which address each node has for
+//! this machine, and which virtual proxies are polled.
 
 mod comparison;
 mod difference;

@@ -120,7 +120,8 @@ impl Resolved {
         self.0.get(host).map_or(&[], Vec::as_slice)
     }
 
-    /// Takes over what is known now; what was known stays where it is not.
+    /// Adds addresses that are known now. A host whose address is not known any more keeps
+    /// the old one.
     pub fn update(&mut self, newer: Self) {
         self.0.extend(newer.0.into_iter().filter(|(_, addresses)| !addresses.is_empty()));
     }

@@ -1,6 +1,6 @@
-//! What all `session` events of one target and poll have in common, as JSON. It is
-//! most of each line, and serde_json looks at each of its bytes for something to
-//! escape: written once, it saves a fifth of all that `transform` does.
+//! What all `session` events of one target and poll have in common, as JSON. It is most
+//! of each line, and serde_json checks each of its bytes for characters to escape.
+//! Writing it once saves a fifth of all that `transform` does.
 
 use serde::Serialize;
 
@@ -19,11 +19,11 @@ pub struct Frame {
 pub struct NoKeys {}
 
 impl Frame {
-    /// The frame of events that differ from this one in their ids and own keys.
+    /// The frame of events that differ from this one only in their ids and own keys.
     pub fn of(event: &Event<'_, NoKeys>) -> Self {
         let json = serde_json::to_string(event).expect("texts and maps of them are JSON");
         let id = event.event_id.to_string();
-        // Time and kind stand before it, and neither looks like an id.
+        // Time and kind come before it, and neither looks like an id.
         let (before, behind) = json.split_once(&id).expect("the id stands in the event");
         let behind = behind.strip_suffix('}').expect("an event is an object");
         Self { before_id: before.to_owned(), behind_id: behind.to_owned() }

@@ -1,5 +1,5 @@
 //! The keys of every event, in the order in which they are written. This file
-//! and `schema/events.json` say the same; a test holds them together.
+//! and `schema/events.json` say the same; a test compares them.
 
 use std::{collections::BTreeMap, fmt};
 

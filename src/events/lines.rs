@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::{frame::Frame, id::EventId};
 
-/// Room made at once, in bytes: for all that is sent at once, so that it neither grows
-/// step by step nor to the double.
+/// Bytes that are reserved at once: enough for all that is sent at once, so that the
+/// buffer never has to grow.
 const ROOM: usize = 64 * 1024;
 
 /// Whole lines, ready to be written.
@@ -47,7 +47,7 @@ impl Lines {
         self.add_line(|bytes| serde_json::to_writer(bytes, event))
     }
 
-    /// As [`Lines::add`], an event of which most is written already.
+    /// As [`Lines::add`], for an event whose JSON is mostly written already.
     pub fn add_framed(&mut self, frame: &Frame, id: EventId, keys: &impl Serialize) -> bool {
         self.add_line(|bytes| frame.write(bytes, id, keys))
     }

@@ -140,8 +140,8 @@ impl<'a> TargetEvents<'a> {
         lines.add(&event(Some(&names[..fitting]), Some(names.len() - fitting)));
     }
 
-    /// One of the events about a session that is there; `seen` is not known where
-    /// there was no poll. Returns whether it fitted the line limit.
+    /// One of the events about a session that is there; `seen` is missing where there
+    /// was no poll. Returns whether it fitted the line limit.
     pub fn session(
         &self,
         lines: &mut Lines,
@@ -328,8 +328,8 @@ fn poll_error(
     }
 }
 
-/// Adds a session without its attributes where they make it too long: it is worth more
-/// than they are. Returns whether it fitted then.
+/// Adds a session; where its attributes make it too long, without them. Returns whether
+/// it fitted.
 fn add_with_what_fits(
     mut keys: SessionKeys<'_>,
     mut add: impl FnMut(&SessionKeys<'_>) -> bool,

@@ -11,16 +11,16 @@ use crate::snapshot::{Session, Snapshot, session_digest};
 
 /// What is known of one target's sessions. This is also what the state file keeps.
 ///
-/// A first answer is the baseline: it starts nobody. A failed poll does not
-/// come here, so it ends nobody. Nor do excluded users' sessions start or end,
-/// also when the exclusions changed: those are known by their digests.
+/// The first answer is the baseline: it starts no session. A failed poll does not come
+/// here, so it ends none. Sessions of excluded users neither start nor end, even when the
+/// exclusions change: they are known by their digests.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Known {
     /// When the last good answer came; none before the first.
     pub last_poll: Option<Timestamp>,
-    /// By [`session_digest`].
+    /// The sessions by their [`session_digest`].
     pub(super) sessions: HashMap<u64, KnownSession>,
-    /// That of the session that was added last: most share it.
+    /// The directory of the session that was added last: most sessions share it.
     last_directory: Option<Arc<str>>,
     /// The sessions of excluded users ([`session_digest`]).
     pub excluded: HashSet<u64>,
@@ -133,7 +133,7 @@ impl Known {
         let at_baseline = self.last_poll.is_none() || self.excluded.contains(&digest);
         let seen = known.map_or(Seen::new(now, at_baseline), |known| known.seen);
         let is_new = known.is_none() && !at_baseline;
-        // At most polls it is, and nothing is copied.
+        // At most polls it is already there, and nothing is copied.
         if !is_same {
             self.insert(id, directory, user, seen);
         }

@@ -27,8 +27,8 @@ mod unix {
 
     use super::options;
 
-    /// The state file itself, locked, and its successor before it takes its place:
-    /// a second program is kept away whatever is deleted beside it.
+    /// The locked state file, and the next one before it takes its place. A second
+    /// program is kept away even where somebody deletes files beside it.
     #[derive(Debug)]
     pub struct Lock(RefCell<File>);
 
@@ -53,7 +53,7 @@ mod unix {
         /// Gives a written file the state file's name.
         pub fn replace(&self, new: File, from: &Path, to: &Path) -> io::Result<()> {
             fs::rename(from, to)?;
-            // Only now the old file, and with it its lock, is let go.
+            // Only now is the old file closed, and with it its lock.
             self.0.replace(new);
             sync_folder(to);
             Ok(())
@@ -162,12 +162,12 @@ pub fn patiently<T>(mut action: impl FnMut() -> io::Result<T>) -> io::Result<T> 
     }
 }
 
-/// Adds what Windows does not say: that it refuses because the file is read-only.
+/// Says what Windows does not: that it refuses because the file is read-only.
 pub fn refusal(path: &Path, error: io::Error) -> io::Error {
     let is_read_only =
         || fs::metadata(path).is_ok_and(|metadata| metadata.permissions().readonly());
     if cfg!(windows) && error.raw_os_error() == Some(ACCESS_DENIED) && is_read_only() {
-        let message = "it is read-only; take that attribute away (attrib -r)";
+        let message = "it is read-only; remove that attribute (attrib -r)";
         return io::Error::new(io::ErrorKind::PermissionDenied, message);
     }
     error

@@ -1,7 +1,7 @@
 //! The state file: what was seen, kept across restarts and between `once` runs.
 //!
 //! It is written to a second file that then takes its place, so that a crash
-//! leaves the old or the new one and never half of one. A [`Lock`] keeps a second
+//! leaves the old one or the new one, never half of one. A [`Lock`] keeps a second
 //! program away.
 //!
 //! A poll that found changes is saved twice: with the lines that report them
@@ -173,7 +173,7 @@ struct Document<'a> {
     format: Cow<'a, str>,
     version: u32,
     user_ids: Cow<'a, str>,
-    /// Hexadecimal.
+    /// The key in hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     session_key: Option<String>,
     #[serde(default, skip_serializing_if = "str::is_empty", alias = "untold")]

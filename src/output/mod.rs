@@ -1,6 +1,6 @@
 //! Whole lines to stdout, in order, through a bounded queue.
 //!
-//! A thread of its own writes, so that a reader that stalls stops nothing but
+//! A thread of its own writes, so that a reader that stalls delays nothing but
 //! the writing. What is in the queue is kept for the reader; when the queue is
 //! full, [`Output::send`] waits, and with it the polling.
 
@@ -22,7 +22,7 @@ const QUEUE_BYTES: usize = 2 * 1024 * 1024;
 /// How much is handed over at once: large enough for few system calls, small
 /// enough for a reader to see lines early, and a little less than a pipe holds.
 pub const CHUNK_BYTES: usize = 60 * 1024;
-/// How often a silent writer looks whether its reader is still there.
+/// How often a writer that has nothing to write checks that its reader is still there.
 const READER_CHECK: Duration = Duration::from_secs(1);
 
 /// Nobody reads stdout any more.
@@ -32,7 +32,7 @@ pub struct Closed;
 
 enum Message {
     Lines(Vec<u8>),
-    /// Answered when all that was sent before is written.
+    /// A request for a reply when everything that was sent before is written.
     Mark(oneshot::Sender<()>),
 }
 
@@ -117,13 +117,13 @@ impl Output {
         let _ = self.shared.closed.subscribe().wait_for(|closed| *closed).await;
     }
 
-    /// Why stdout could not be written, where that was not just its reader leaving.
+    /// Why stdout could not be written, where its reader did not simply leave.
     pub fn error(&self) -> Option<io::Error> {
         self.shared.error.lock().ok()?.take()
     }
 }
 
-/// What lines take of the queue. A line longer than the whole queue takes all of it.
+/// How much of the queue lines take. A line longer than the whole queue takes all of it.
 fn weight(lines: &[u8]) -> u32 {
     u32::try_from(lines.len().min(QUEUE_BYTES)).unwrap_or(u32::MAX)
 }

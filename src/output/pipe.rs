@@ -1,17 +1,16 @@
-//! What is special about stdout, and above all where it is a pipe: how much it
-//! takes as a whole, whether it can be written now, and whether anybody still
-//! reads it.
+//! What is special about stdout, above all where it is a pipe: how much can be written
+//! to it at once, whether it can be written now, and whether anybody still reads it.
 
 use std::io::{self, Write};
 
-/// Stdout, also one that another program made non-blocking: a write that would
-/// have to wait is waited for, and no error.
+/// Stdout. Another program may have made it non-blocking: then a write that cannot be
+/// done at once waits, and is not an error.
 #[derive(Debug)]
 pub struct PatientStdout(io::Stdout);
 
 impl PatientStdout {
     /// The program's stdout.
-    #[expect(clippy::new_without_default, reason = "there is but one stdout")]
+    #[expect(clippy::new_without_default, reason = "there is only one stdout")]
     pub fn new() -> Self {
         Self(io::stdout())
     }
@@ -59,9 +58,8 @@ mod system {
         if is_pipe { PIPE_BUF } else { usize::MAX }
     }
 
-    /// Fails as a write would when nobody reads any more. Without it, a program
-    /// whose agent was killed would live on until its next event, a whole interval
-    /// later.
+    /// Fails as a write would when nobody reads any more. Without this check, a program
+    /// whose agent was killed would go on until its next event, a whole interval later.
     pub fn has_reader() -> io::Result<()> {
         let stdout = io::stdout();
         let mut fds = [PollFd::new(&stdout, PollFlags::empty())];
@@ -84,8 +82,8 @@ mod system {
     }
 }
 
-/// Windows promises nothing for pipes, and reports only to a write that nobody
-/// reads any more; the next event is one.
+/// Windows makes no promise for pipes, and shows only at a write that nobody reads any
+/// more; the next event is such a write.
 #[cfg(not(unix))]
 mod system {
     use std::{io, thread, time::Duration};
@@ -94,12 +92,12 @@ mod system {
         usize::MAX
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "its twin can fail")]
+    #[expect(clippy::unnecessary_wraps, reason = "the one for Unix can fail")]
     pub fn has_reader() -> io::Result<()> {
         Ok(())
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "its twin can fail")]
+    #[expect(clippy::unnecessary_wraps, reason = "the one for Unix can fail")]
     pub fn wait_until_ready() -> io::Result<()> {
         thread::sleep(Duration::from_millis(20));
         Ok(())

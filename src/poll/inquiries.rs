@@ -27,10 +27,10 @@ use crate::{
 #[derive(Default)]
 pub struct Inquiries {
     inquiries: Vec<Inquiry>,
-    /// Addresses of hosts. What was found once stays known: a name that DNS does not
-    /// answer for a while must not make two servers of one.
+    /// Addresses of hosts. What was found once stays known: one server must not become two
+    /// because DNS does not answer for a while.
     resolved: Resolved,
-    /// What of the lists cannot be polled, as far as it is logged.
+    /// What of the lists cannot be polled, where that was logged.
     logged: HashSet<String>,
 }
 
@@ -39,7 +39,7 @@ struct Inquiry {
     source: RepositorySource,
     endpoint: Endpoint,
     keys: RepositoryKeys,
-    /// Or why its certificates cannot be used.
+    /// The client, or why its certificates cannot be used.
     client: Result<RepositoryClient, FileProblem>,
     settings: ClientSettings,
     /// When it was asked last.
@@ -49,7 +49,7 @@ struct Inquiry {
     consecutive_failures: u64,
 }
 
-/// What came of asking.
+/// The result of asking.
 #[derive(Default)]
 pub struct Asked {
     /// There is a list that was not there before.
@@ -72,7 +72,7 @@ pub struct FailedInquiry {
 }
 
 impl Inquiries {
-    /// Those of a configuration, with what an earlier run knew. `asked_lately` says
+    /// The services of a configuration, with what an earlier run knew. `asked_lately` says
     /// whether the time of its last inquiry counts, too.
     pub fn new(
         config: &Config,
@@ -270,7 +270,7 @@ impl Inquiry {
             return !is_same_slot(asked, now, self.source.interval);
         }
         let (asked, now) = (asked.as_millisecond(), now.as_millisecond());
-        // A poll that comes a little early must not leave out a whole interval.
+        // A poll that comes a little early must not cost a whole interval.
         now < asked
             || now - asked + milliseconds(settings.config.polling_interval) / 2
                 >= milliseconds(self.source.interval)

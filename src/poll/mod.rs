@@ -2,7 +2,7 @@
 //!
 //! [`Poller::poll`] is one poll: every target is asked within the limits of
 //! `servers.rs`, its answer becomes events at once, and the site's summary
-//! comes last. A target that fails delays and spoils no other.
+//! comes last. A target that fails does not delay or spoil others.
 
 mod inquiries;
 mod schedule;
@@ -42,7 +42,7 @@ use crate::{
     target::{Target, TargetKeys},
 };
 
-/// What fails again and again is logged when it begins to, and then at every so
+/// What fails again and again is logged at the first failure, and then once in so
 /// many failures.
 const LOG_EVERY_FAILURES: u64 = 100;
 
@@ -60,9 +60,10 @@ pub enum StartError {
 /// Which of the two commands polls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// For ever: starts and ends of a run before are sent again.
+    /// For ever: starts and ends of an earlier run are sent again.
     Stream,
-    /// Once: they are only where that is asked for, or each run would repeat them.
+    /// Once: they are sent again only where `retellFor` is set; otherwise each run would
+    /// repeat them.
     Once,
 }
 
@@ -91,7 +92,7 @@ pub struct Poller {
     unclaimed: HashMap<TargetId, SavedTarget>,
     /// The targets are known: what comes from now on is added.
     knows_targets: bool,
-    /// It was logged that there is nothing to poll yet.
+    /// Whether it was logged that there is nothing to poll yet.
     waits: bool,
     state: Option<StateFile>,
     /// Saves that failed since the last one that did not.
@@ -169,8 +170,8 @@ impl Poller {
     /// # Errors
     /// Where no certificates can be used, or the state file is another program's.
     pub fn new(config: &Config, mode: Mode) -> Result<Self, StartError> {
-        // Shorter than the interval, so that others have their turn behind a
-        // request that does not come back.
+        // Shorter than the interval, so that others have their turn after a request
+        // that gets no answer.
         let request = config.options.timeout.min(config.polling_interval * 3 / 4);
         let mut servers = Servers::new(config, client_settings(config, request))?;
         let (state, saved) = match &config.options.state_file {
@@ -296,9 +297,9 @@ impl Poller {
         })
     }
 
-    /// Sees to it that the targets are known, as far as they can be: those of the
-    /// configuration and of the lists, which are asked for where there are none yet.
-    /// Returns the lines about targets that went meanwhile.
+    /// Makes the targets known, as far as they can be: those of the configuration and of
+    /// the lists, which are asked for where there are none yet. Returns the lines about
+    /// targets that were removed meanwhile.
     async fn know_targets(&mut self, time: PollTime, output: &Output) -> Result<Vec<u8>, Closed> {
         let mut asked = Asked::default();
         if self.inquiries.never_asked() || (self.targets.is_empty() && self.inquiries.lack_a_list())
@@ -315,7 +316,7 @@ impl Poller {
         Ok(self.take_lists(true, time).await)
     }
 
-    /// Without targets there is nothing to sum up.
+    /// A poll without targets: there is nothing to sum up.
     async fn wait_for_a_list(&mut self, output: &Output) -> Result<PollReport, Closed> {
         if !std::mem::replace(&mut self.waits, true) {
             tracing::warn!(
@@ -466,7 +467,7 @@ impl Poller {
             Err(error) => {
                 if self.saves_failed.is_multiple_of(LOG_EVERY_FAILURES) {
                     tracing::error!(
-                        "{error}; events go on, but a restart would not know what was seen since"
+                        "{error}; events are still sent, but after a restart nothing is known of what was seen since"
                     );
                 }
                 self.saves_failed += 1;
@@ -481,12 +482,12 @@ fn shares_its_name(target: &Target, targets: &[Target]) -> bool {
     })
 }
 
-/// Drops what is further back than that from the poll at `last`.
+/// Drops what is more than that before the poll at `last`.
 fn forget_old(recent: &mut Vec<RecentChanges>, last: Timestamp, keep: Duration) {
     recent.retain(|recent| recent.time.saturating_add(keep).is_ok_and(|end| end >= last));
 }
 
-/// What the version before saved, as this one would have.
+/// Converts what the version before saved.
 fn hide_session_ids(known: &mut Known, names: &Names) {
     for session in known.take_sessions() {
         let (directory, user) = (session.user_directory.as_deref(), session.user_id.as_deref());

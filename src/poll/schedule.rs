@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
-/// How long at the most the program sleeps before it looks at the clocks again:
+/// The longest time that the program sleeps before it looks at the clocks again:
 /// a machine that slept, or whose clock was set, polls soon after.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
@@ -28,7 +28,7 @@ pub enum Schedule {
     Interval {
         /// Between two ticks.
         interval: Duration,
-        /// The next tick, by the clock that nobody sets.
+        /// The next tick, by the monotonic clock.
         next: Instant,
         /// The same by the wall clock, in milliseconds: only that goes on while a
         /// machine sleeps.

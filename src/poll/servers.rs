@@ -27,9 +27,9 @@ use crate::{
     target::{Server, VirtualProxy},
 };
 
-/// From how many days before its end on a certificate is warned of.
+/// How many days before a certificate expires the warnings begin.
 const EXPIRY_WARNING: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// How often it is.
+/// How often the warning is repeated.
 const WARN_AGAIN: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// All servers.
@@ -45,21 +45,21 @@ pub struct Servers {
 /// Requests that may be in flight in all.
 struct Permits {
     all: Semaphore,
-    /// Those of them that requests may hold that did not come back last time.
+    /// The part of them for requests to servers that did not answer in time the last time.
     slow: Semaphore,
 }
 
 /// One server.
 struct PolledServer {
     server: Arc<Server>,
-    /// Or why its certificates cannot be used.
+    /// The client, or why its certificates cannot be used.
     client: Result<ProxyClient, FileProblem>,
     requests: Semaphore,
     /// Why it cannot be reached, in this poll.
     down: RefCell<Option<Failure>>,
-    /// It was never reached, or not when it was last tried: one request goes first.
+    /// Whether it was never reached, or not at the last try: then one request goes first.
     suspect: Cell<bool>,
-    /// Its last request got no answer in time.
+    /// Whether its last request got no answer in time.
     silent: Cell<bool>,
     probe: Mutex<()>,
     warned: Cell<Option<Timestamp>>,
@@ -231,7 +231,7 @@ impl PolledServer {
         if let Some(failure) = self.down.borrow().clone() {
             return Err(failure);
         }
-        // Somebody else may have found it up while this one waited.
+        // Another request may have reached it while this one waited.
         let _probe = probe.filter(|_| self.suspect.get());
         let is_slow = match last.get() {
             LastRequest::TimedOut => true,

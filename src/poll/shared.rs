@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-/// What to do about it.
+/// What to do about two servers with the same sessions.
 pub const SHARED_SESSIONS_HINT: &str = "are they one node under two names, or a load balancer in front of one? Poll each node once, or sessions count twice";
 
 /// The sessions of all servers, to find those that two servers show.
@@ -25,7 +25,7 @@ impl<'a> SharedSessions<'a> {
         }
     }
 
-    /// Two servers each that show the same sessions, and what to say about it.
+    /// The pairs of servers that show the same sessions, each with a message.
     pub fn messages(&self) -> impl Iterator<Item = ((&'a str, &'a str), String)> {
         self.pairs.iter().map(|(&(first, second), count)| {
             ((first, second), format!("{first} and {second} show the same sessions: {count}"))

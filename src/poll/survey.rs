@@ -1,5 +1,5 @@
-//! All targets asked for people: no events, no state file of its own. Connections are
-//! kept from one time to the next.
+//! All targets asked once, for `who` and `check`: no events, and no state file is
+//! written. Connections are kept from one time to the next.
 
 use std::{cell::Cell, collections::HashMap, time::Duration};
 

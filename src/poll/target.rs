@@ -27,7 +27,7 @@ pub struct PolledTarget {
     known: Known,
     consecutive_failures: u64,
     last_request: Cell<LastRequest>,
-    /// It was logged that sessions come without an id, a directory or a user.
+    /// Whether it was logged that sessions come without an id, a directory or a user.
     warned_of_incomplete: bool,
 }
 
@@ -38,7 +38,7 @@ pub struct TargetResult {
     pub name: String,
     /// Lines that are to be saved before they are sent.
     pub changes: Vec<u8>,
-    /// It could not be read.
+    /// Whether it could not be read.
     pub failed: bool,
     pub session_count: usize,
     /// The digests of its sessions' ids.
@@ -48,7 +48,7 @@ pub struct TargetResult {
 }
 
 impl PolledTarget {
-    /// Nothing was seen of it yet.
+    /// A target of which nothing was seen yet.
     pub fn new(target: Target, server: usize, ambiguous_name: bool) -> Self {
         Self {
             id: TargetId::from(&target),
@@ -77,7 +77,7 @@ impl PolledTarget {
         &self.id
     }
 
-    /// Goes on from what was saved.
+    /// Continues from what was saved.
     pub fn restore(&mut self, saved: SavedTarget) {
         self.known = saved.known;
         self.consecutive_failures = saved.consecutive_failures;
@@ -98,7 +98,7 @@ impl PolledTarget {
         &self.keys
     }
 
-    /// Goes on as this target, which is the same but perhaps for its names.
+    /// Continues as this target, which is the same one, perhaps under other names.
     pub fn become_target(&mut self, target: Target, server: usize, ambiguous_name: bool) {
         self.keys = TargetKeys::new(&target, ambiguous_name);
         self.target = target;
@@ -244,7 +244,7 @@ struct SessionWriter<'a> {
     /// Starts and ends, where they have to wait until they are saved.
     changes: Option<Lines>,
     output: &'a Output,
-    /// Events that were longer than a line may be.
+    /// How many events were longer than a line may be.
     too_long: usize,
 }
 

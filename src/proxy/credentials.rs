@@ -81,8 +81,8 @@ impl Credentials {
         self.sets.get(files)
     }
 
-    /// Loads again what changed on disk. A renewed set that cannot be used is
-    /// said and left: the old one may still be good.
+    /// Loads again what changed on disk. A renewed set that cannot be used is logged and
+    /// not used: the old one may still be good.
     pub fn refresh(&mut self) {
         for (files, set) in &mut self.sets {
             let stamp = tls::stamp(files);
@@ -111,7 +111,7 @@ impl Credentials {
 }
 
 fn load(files: &CertificateFiles) -> Result<CertificateSet, Vec<FileProblem>> {
-    // Before the files are read: a change while they are read is seen next time.
+    // Taken before the files are read: a change during reading is seen next time.
     let stamp = tls::stamp(files);
     let roots = files.ca.is_some().then(|| Roots::load(files)).transpose();
     match (Identity::load(files), roots) {

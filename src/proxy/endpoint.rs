@@ -68,7 +68,7 @@ impl Service {
         }
     }
 
-    /// The port and whether the QMC can change it, for a question.
+    /// The port, and whether the QMC can change it, for a hint.
     pub fn port_words(self) -> &'static str {
         match self {
             Self::Proxy | Self::ListedProxy => "4243 by default",

@@ -1,4 +1,4 @@
-//! What libraries and servers say, in words that an administrator can act on.
+//! Turns what libraries and servers say into words that an administrator can act on.
 
 use std::{error::Error, io, time::Duration};
 
@@ -42,7 +42,7 @@ fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a
     found
 }
 
-/// The last cause: what happened, without who reported it.
+/// The last cause: what happened, without the layers that reported it.
 fn root_cause(error: &dyn Error) -> String {
     let mut error: &dyn Error = error;
     while let Some(source) = error.source() {
@@ -59,7 +59,7 @@ fn without_link(mut words: String) -> String {
     words
 }
 
-/// Whether a connection was closed before it brought an answer.
+/// Returns whether a connection was closed before the answer came.
 pub fn connection_was_closed(error: &reqwest::Error) -> bool {
     !error.is_connect()
         && !error.is_timeout()
@@ -76,7 +76,7 @@ pub fn connection_was_closed(error: &reqwest::Error) -> bool {
         && cause::<rustls::Error>(error).is_none()
 }
 
-/// A request that brought no answer.
+/// The failure of a request that got no answer.
 pub fn transport(
     error: &reqwest::Error,
     endpoint: &Endpoint,
@@ -96,7 +96,7 @@ pub fn transport(
     if error.is_connect() { failure.whole_server() } else { failure }
 }
 
-/// The operating system's word on a connection.
+/// An error of the operating system about a connection.
 pub fn connection_failure(error: &io::Error, endpoint: &Endpoint) -> Failure {
     let address = &endpoint.address.configured;
     let service = endpoint.service;
@@ -123,7 +123,7 @@ pub fn connection_failure(error: &io::Error, endpoint: &Endpoint) -> Failure {
 
 fn closed_early(words: String, endpoint: &Endpoint) -> Failure {
     Failure::new(Category::ConnectionReset, format!("{} closed the connection: {words}", endpoint.address.configured))
-        .hint("is the service restarting, or does something between this machine and it break connections off? Some servers do so where they do not accept the client certificate: was it exported from this site's QMC?")
+        .hint("is the service restarting, or does something between this machine and the server drop connections? Some servers do so where they do not accept the client certificate: was it exported from this site's QMC?")
 }
 
 fn host_not_found(error: &HostNotFound, service: Service) -> Failure {
@@ -141,13 +141,13 @@ fn host_not_found(error: &HostNotFound, service: Service) -> Failure {
     Failure::new(Category::HostNotFound, error.to_string()).hint(hint)
 }
 
-/// The operating system knows no address for a name.
+/// The failure where the operating system knows no address for a name.
 pub fn resolution_failure(endpoint: &Endpoint, error: io::Error) -> Failure {
     let host = endpoint.address.host.clone();
     host_not_found(&HostNotFound { host, error }, endpoint.service)
 }
 
-/// No connection came about.
+/// The failure where no connection was made in time.
 pub fn no_connection_in_time(endpoint: &Endpoint) -> Failure {
     let address = &endpoint.address.configured;
     Failure::new(Category::Timeout, format!("no connection to {address} in time")).hint(UNREACHABLE)
@@ -185,14 +185,14 @@ pub fn turn_came_late(left: Duration) -> Failure {
     .hint(NO_TURN_HINT)
 }
 
-/// More than `maxBodyBytes`.
+/// The failure where an answer has more than `maxBodyBytes`.
 pub fn body_too_large(limit: usize, service: Service) -> Failure {
     Failure::new(Category::BodyTooLarge, format!("the answer has more than {limit} bytes"))
         .hint(format!("is this {}? If so, raise `sessionSource.maxBodyBytes`", service.api()))
         .status(200)
 }
 
-/// HTML where a list was expected, or the way to it.
+/// The failure where the answer is HTML, or a redirect, in place of a list.
 pub fn login_page(endpoint: &Endpoint, status: u16, location: Option<&str>) -> Failure {
     let Endpoint { service, address, .. } = endpoint;
     let what = match service {
@@ -296,7 +296,7 @@ pub fn repository_refusal(endpoint: &Endpoint, user: &str, refusal: &Refusal) ->
     }
 }
 
-/// What every service means by a status.
+/// What a status means, whichever service sends it.
 fn any_refusal(endpoint: &Endpoint, refusal: &Refusal) -> Failure {
     let service = endpoint.service;
     let status = refusal.status;

@@ -13,7 +13,7 @@ pub enum Category {
     Timeout,
     /// Nothing listens on the port.
     ConnectionRefused,
-    /// The other side broke the connection off.
+    /// The other side closed the connection.
     ConnectionReset,
     /// The name is not known to DNS.
     HostNotFound,

@@ -155,9 +155,9 @@ impl HttpsClient {
         }
     }
 
-    /// A server may close a kept connection in the moment in which we use it, and
-    /// all that we keep at once. That says nothing about the server, so every
-    /// request may be tried once more, on a new connection.
+    /// A server may close a kept connection just when we use it, and even all of them at
+    /// once. That is not a failure of the server, so every request may be tried once
+    /// more, on a new connection.
     async fn ask_twice(&self, get: Get<'_>) -> Result<Vec<u8>, NoBody> {
         match self.ask(&self.kept, get).await {
             Err(RequestError::Transport(error)) if explain::connection_was_closed(&error) => {
@@ -206,7 +206,7 @@ impl HttpsClient {
         if announced > limit as u64 {
             return Err(explain::body_too_large(limit, service).into());
         }
-        // What a server announces is not yet there: little room is made for it.
+        // A server may announce more than it sends, so only a little room is reserved.
         let mut body = Vec::with_capacity(announced.min(MOST_AT_ONCE) as usize);
         while let Some(piece) = response.chunk().await? {
             if body.len() + piece.len() > limit {
@@ -261,7 +261,7 @@ async fn beginning(mut response: Response) -> Vec<u8> {
     body
 }
 
-/// What is understood already, or what the HTTP client says.
+/// A failure that is explained already, or the words of the HTTP client.
 enum RequestError {
     NoBody(NoBody),
     Transport(reqwest::Error),

@@ -1,4 +1,4 @@
-//! The lists of the repository service, as far as they matter here.
+//! Reads the lists of the repository service, as far as they matter here.
 
 use serde::Deserialize;
 
@@ -81,9 +81,12 @@ pub fn virtual_proxies(body: &[u8]) -> Result<Vec<ListedVirtualProxy>, Failure> 
 fn read<'a, T: Deserialize<'a>>(body: &'a [u8], what: &str) -> Result<T, Failure> {
     serde_json::from_slice(body).map_err(|error| {
         let complaint = json::complaint(&error);
-        Failure::new(Category::InvalidBody, format!("the answer is no list of {what}: {complaint}"))
-            .hint("is this the repository service of Qlik Sense Enterprise on Windows (port 4242)?")
-            .status(200)
+        Failure::new(
+            Category::InvalidBody,
+            format!("the answer is not a list of {what}: {complaint}"),
+        )
+        .hint("is this the repository service of Qlik Sense Enterprise on Windows (port 4242)?")
+        .status(200)
     })
 }
 

@@ -1,8 +1,8 @@
 //! Asks the repository service (QRS) which proxies and virtual proxies a site has.
 //!
 //! [`RepositoryClient`] asks, as a [`crate::target::RepositoryUser`] whose rights decide what it
-//! sees; [`ListedProxy`] is one proxy service with its virtual proxies. What is
-//! made of a list is the business of others.
+//! sees; [`ListedProxy`] is one proxy service with its virtual proxies. Other modules
+//! decide what to do with a list.
 
 mod answer;
 mod client;

@@ -29,7 +29,7 @@ enum Status {
     Error,
 }
 
-/// One thing that is right, or not.
+/// One thing that was checked: it is right, or not.
 #[derive(Clone, Debug, Serialize)]
 pub struct Finding {
     /// What it is about: the heading it stands under.
@@ -78,7 +78,7 @@ impl Finding {
         }
     }
 
-    /// The same, where it keeps nothing from working.
+    /// The same as a warning: everything works in spite of it.
     pub fn into_warning(self) -> Self {
         Self { status: Status::Warning, ..self }
     }
@@ -110,7 +110,7 @@ impl Report {
         Self { output, heading: String::new(), findings: Vec::new() }
     }
 
-    /// What the next findings are about.
+    /// Begins a section: what the next findings are about.
     pub fn heading(&mut self, heading: &str) -> io::Result<()> {
         self.heading = heading.to_owned();
         if self.output == CheckOutput::Text {
@@ -120,7 +120,7 @@ impl Report {
         Ok(())
     }
 
-    /// Takes a finding, and prints it where people wait for it.
+    /// Keeps a finding, and prints it at once where the output is text.
     pub fn add(&mut self, mut finding: Finding) -> io::Result<()> {
         finding.about.clone_from(&self.heading);
         if self.output == CheckOutput::Text {
@@ -130,7 +130,7 @@ impl Report {
         Ok(())
     }
 
-    /// Whether anything is wrong.
+    /// Returns whether anything is wrong.
     pub fn has_errors(&self) -> bool {
         self.count(Status::Error) > 0
     }
@@ -139,7 +139,7 @@ impl Report {
         self.findings.iter().filter(|finding| finding.status == status).count()
     }
 
-    /// The last word.
+    /// Prints the totals, or as JSON all findings.
     pub fn end(&self) -> io::Result<()> {
         match self.output {
             CheckOutput::Text => {

@@ -1,8 +1,8 @@
 //! Asks the repository services which virtual proxies there are, adds those that
 //! discovery finds to the targets, and compares.
 //!
-//! Where the configuration names no repository service, those of its servers are
-//! tried: port 4242 is often closed, and then there is nothing to compare with.
+//! Where the configuration names no repository service, those on its servers are
+//! tried. Port 4242 is often closed; then there is nothing to compare with.
 
 use std::collections::BTreeSet;
 
@@ -157,8 +157,8 @@ async fn guess(
     Ok(guessed.sites)
 }
 
-/// What is said where no repository service gave a list. One that cannot be reached
-/// is no problem: it is not needed. One that refuses is closer to an answer.
+/// The finding where no repository service returned a list. One that cannot be reached
+/// is not a problem: it is not needed. One that refuses is worth a warning.
 fn no_list(failures: &[(String, Failure)]) -> Finding {
     let refused = failures.iter().find(|(_, failure)| {
         matches!(failure.category, Category::AuthError | Category::XsrfRejected)
@@ -172,7 +172,7 @@ fn no_list(failures: &[(String, Failure)]) -> Finding {
     Finding::ok(
         Step::Repository,
         format!(
-            "no list of all virtual proxies to compare with: no repository service answers here at {} (it is not needed for polling)",
+            "there is no list of all virtual proxies to compare with: no repository service answers at {} (it is not needed for polling)",
             names.join(", ")
         ),
     )

@@ -115,7 +115,7 @@ async fn shake_hands(
     let (config, observer) = tls::client_config(identity, roots.as_deref(), &endpoint.tls)?;
     let name = ServerName::try_from(endpoint.address.host.clone()).map_err(|_| FileProblem {
         path: endpoint.tls.files.client_cert.clone(),
-        message: format!("`{}` is no valid host name", endpoint.address.host),
+        message: format!("`{}` is not a valid host name", endpoint.address.host),
         hint: "use the server's DNS name or address in `userSessions.host`".to_owned(),
     })?;
     let connected =

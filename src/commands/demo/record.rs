@@ -55,7 +55,7 @@ struct Recorder {
     config: Config,
     rules: Rules,
     targets: Vec<RecordedTarget>,
-    /// For what only a clock knows.
+    /// Decides durations, which only a clock would know.
     random: Rng,
     lines: Lines,
     /// Starts and ends of this poll.
@@ -66,7 +66,7 @@ struct Recorder {
 
 struct RecordedTarget {
     keys: TargetKeys,
-    /// As in events' ids.
+    /// Each target's name, as it goes into the ids of events.
     name: String,
     known: Known,
     consecutive_failures: u64,

@@ -1,5 +1,5 @@
-//! Whom `discover` asks, with which certificates: as the arguments say, or as a
-//! configuration does.
+//! Which repository service `discover` asks, and with which certificates: as the
+//! arguments say, or the configuration.
 
 use std::{path::Path, time::Duration};
 
@@ -20,17 +20,17 @@ use crate::{
     },
 };
 
-/// How long one request may take: somebody waits for it.
+/// How long one request may take. It is short, because somebody waits for the answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Largest file with a passphrase, in bytes.
 const MAX_PASSPHRASE_BYTES: u64 = 64 * 1024;
 
 /// What is asked, and what the answer is compared with.
 pub struct Inquiry {
-    /// Repository services that were named; none where those on the servers are tried.
+    /// The repository services that were named; empty where those on the servers are tried.
     sources: Vec<RepositorySource>,
     file: Option<ConfigFile>,
-    /// That of the file; without one, a configuration without servers.
+    /// The configuration of the file; without a file, one without servers.
     config: Config,
 }
 
@@ -50,7 +50,7 @@ impl Inquiry {
                 let sources = vec![source(host, tls, args)?];
                 Ok(Self { sources, file: None, config: Config::empty(Path::new("")) })
             }
-            // The command line was refused before.
+            // The command line does not let this through.
             _ => Err(CommandError::Usage("expected -c, or --host, --cert and --ca".to_owned())),
         }
     }
@@ -67,7 +67,7 @@ impl Inquiry {
         let sources = match &args.host {
             _ if has_own && is_named => {
                 return Err(CommandError::Usage(
-                    "--host, --user, --address: the configuration itself says whom to ask (`sessionSource.discovery`, `virtualProxies: auto`)".to_owned(),
+                    "--host, --user, --address: the configuration already names the repository service (`sessionSource.discovery`, `virtualProxies: auto`)".to_owned(),
                 ));
             }
             _ if has_own => config.discovery.sources.clone(),
@@ -132,7 +132,7 @@ impl Inquiry {
         match guessed.failures.into_iter().next() {
             Some((name, failure)) if guessed.sites.is_empty() => {
                 tracing::error!(
-                    "none of the configuration's servers gave a list, {name} not either; name the node to ask with --host, or under `sessionSource.discovery`"
+                    "no server of the configuration returned a list, {name} neither; name the node to ask with --host, or under `sessionSource.discovery`"
                 );
                 Err(failure.into())
             }

@@ -39,8 +39,9 @@ pub fn completed(found: &Found, beside: &Beside) -> Option<String> {
     Some(text)
 }
 
-/// Returns whether a text is a configuration that polls what the file does and what
-/// was missing. Nothing else: what is added under an alias is added elsewhere, too.
+/// Returns whether a text is a configuration that polls what the file polls and what
+/// was missing, and nothing else. What is added under an alias is added at every place
+/// that uses it.
 fn is_right(text: &str, found: &Found, beside: &Beside, before: &Comparison<'_>) -> bool {
     let Ok(config) = Config::parse_whole(&beside.file.path, text) else { return false };
     let lists = vec![Some(found.site.proxies()); config.discovery.sources.len()];
@@ -57,7 +58,7 @@ struct Missing {
     servers: Vec<Item>,
     /// Entries of `sessionSource.servers`.
     verified: Vec<Item>,
-    /// All of it, for the log.
+    /// What is added, for the log.
     names: Vec<String>,
 }
 

@@ -1,5 +1,5 @@
-//! What was found, as a table and as JSON; beside a configuration with what becomes
-//! of each virtual proxy there.
+//! What was found, as a table and as JSON. With `-c` it also shows whether the
+//! configuration polls each virtual proxy.
 
 use std::io::{self, Write};
 
@@ -15,7 +15,7 @@ use crate::{
 
 /// The proxies of a site.
 pub struct Found {
-    /// The list, and who gave it.
+    /// The list, and the repository service that returned it.
     pub site: ListedSite,
     /// The addresses of nodes and servers.
     pub resolved: Resolved,
@@ -23,7 +23,7 @@ pub struct Found {
     pub beside: Option<Beside>,
 }
 
-/// A configuration, and what is polled because of it.
+/// A configuration, and the targets that are polled because of it.
 pub struct Beside {
     pub file: ConfigFile,
     pub config: Config,
@@ -85,7 +85,7 @@ impl Found {
         comparison.map_or(Ok(()), |comparison| write_differences(out, &comparison))
     }
 
-    /// What the table does not show.
+    /// What has no place in the table.
     fn write_notes(&self, out: &mut impl Write) -> io::Result<()> {
         for node in &self.site.nodes {
             if node.listed.virtual_proxies.is_empty() {
@@ -167,7 +167,7 @@ impl Found {
     }
 }
 
-/// What a table says of a virtual proxy.
+/// The state of a virtual proxy, as the table shows it.
 fn words(state: State) -> &'static str {
     match state {
         State::Configured => "in the file",
@@ -179,7 +179,7 @@ fn words(state: State) -> &'static str {
     }
 }
 
-/// All that differs; what is missing is in the table.
+/// All differences but what is missing, which is in the table.
 fn write_differences(out: &mut impl Write, comparison: &Comparison<'_>) -> io::Result<()> {
     for difference in comparison.differences.iter().filter(|it| !it.is_missing()) {
         let about = difference.virtual_proxy().map_or_else(String::new, |it| format!("{it}: "));

@@ -1,4 +1,4 @@
-//! A listed node as a server of a configuration.
+//! A listed node, written as a server of a configuration.
 
 use super::found::{Beside, Found};
 use crate::{config::Item, discovery::Node, repository::ListedVirtualProxy};
@@ -7,9 +7,10 @@ use crate::{config::Item, discovery::Node, repository::ListedVirtualProxy};
 pub struct NewServer<'a> {
     node: &'a Node,
     pub name: String,
-    /// What keeps it from being polled from this machine.
+    /// Why this machine cannot poll it, if it cannot.
     problem: Option<String>,
-    /// `serverTags`, where Butler SOS reads the file, too; no value where nobody knows it.
+    /// `serverTags`, where Butler SOS reads the file, too; a tag whose value is not known
+    /// has none.
     tags: Option<Vec<(String, Option<String>)>>,
 }
 
@@ -19,7 +20,8 @@ impl<'a> NewServer<'a> {
         Self { node, name: node.server_name.clone(), problem, tags: None }
     }
 
-    /// In a file with other servers: with a name of its own, and the tags that all have.
+    /// For a file with other servers: with a name that no other server has, and with the
+    /// tags that all have.
     pub fn beside(found: &Found, beside: &Beside, node: &'a Node) -> Self {
         let mut new = Self::new(found, node);
         let config = &beside.config;
@@ -105,8 +107,8 @@ impl<'a> NewServer<'a> {
         )
     }
 
-    /// An entry of `sessionSource.servers`: the name to verify, where another one is
-    /// dialled.
+    /// The entry of `sessionSource.servers` with the name to verify, where the address
+    /// that is dialled is another one.
     pub fn verified_name(&self) -> Option<Item> {
         let verified = self.node.tls_server_name.as_ref()?;
         let (name, verified) = (quoted(&self.name), quoted(verified));
@@ -117,7 +119,7 @@ impl<'a> NewServer<'a> {
     }
 }
 
-/// The value of a tag that nobody knows.
+/// What is written for a tag whose value is not known.
 const UNKNOWN: &str = "unknown";
 
 /// `- virtualProxy: "/sales"  # Sales, SAML`.
@@ -130,8 +132,8 @@ pub fn virtual_proxy(listed: &ListedVirtualProxy) -> Item {
     Item { lines: vec![line], inline: format!("{{{entry}}}") }
 }
 
-/// A text in double quotes: JSON's are YAML's, but for characters that YAML wants
-/// escaped.
+/// A text in double quotes: JSON's, with those characters escaped that YAML does not
+/// allow as they are.
 pub fn quoted(text: &str) -> String {
     let json = serde_json::Value::from(text).to_string();
     let mut quoted = String::with_capacity(json.len());
@@ -148,7 +150,7 @@ pub fn quoted(text: &str) -> String {
     quoted
 }
 
-/// A text as it may stand behind `#`: on one line.
+/// A text for a comment: on one line.
 pub fn comment(text: &str) -> String {
     let words: Vec<&str> = text
         .split(|c: char| c.is_whitespace() || c.is_control())

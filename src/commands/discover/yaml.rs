@@ -1,5 +1,5 @@
 //! What was found, as a configuration that works as it is: a new one, or that of `-c`
-//! with what is missing in it. Where somebody has to decide, a comment says so.
+//! with what is missing there. A comment marks what somebody has to decide.
 
 use std::{
     io::{self, Write},
@@ -24,17 +24,20 @@ pub fn write(out: &mut impl Write, found: &Found) -> Result<Exit, CommandError> 
     match completed(found, beside) {
         Some(text) => {
             tracing::info!(
-                "what is printed holds all of {path}, also its passwords and tokens: keep it as safe as that file"
+                "the output contains all of {path}, including its passwords and tokens: keep it as safe as that file"
             );
             out.write_all(text.as_bytes())?;
             Ok(Exit::Done)
         }
         None => {
             tracing::error!(
-                "{path} is written in a way to which nothing can be added without a change of something else; what is printed is a new configuration, WITHOUT the settings of {path}: take from it what is missing there (`--output table` shows it)"
+                "nothing can be added to {path} without changing something else in it; the output is a new configuration WITHOUT the settings of {path}: copy from it what is missing there (`--output table` shows what)"
             );
             writeln!(out, "# A new configuration, without the settings of {path}:")?;
-            writeln!(out, "# that file is written in a way to which nothing can be added safely.")?;
+            writeln!(
+                out,
+                "# nothing can be added to that file without changing something else in it."
+            )?;
             write_new(out, found)?;
             Ok(Exit::Failed)
         }
@@ -103,7 +106,7 @@ fn write_notes(out: &mut impl Write, found: &Found) -> io::Result<()> {
             let problem = comment(problem);
             writeln!(
                 out,
-                "# Left out: {name} cannot be dialled ({problem}); say what to dial: --address."
+                "# Left out: {name} cannot be dialled ({problem}); name an address with --address."
             )?;
         }
     }

@@ -17,16 +17,16 @@ pub struct Chosen {
     choice: Choice,
 }
 
-/// What one look got.
+/// The answers of one look.
 #[derive(Debug, Default)]
 pub struct Answers {
-    /// Of each target.
+    /// One for each target.
     pub targets: Vec<Surveyed>,
     /// Repository services that could not be asked which targets there are.
     pub failed_inquiries: Vec<FailedInquiry>,
 }
 
-/// Nothing that there is was chosen; names what there is.
+/// No target fits `--server` and `--virtual-proxy`; the text names what there is.
 #[derive(Debug)]
 pub struct NothingChosen(pub String);
 
@@ -41,7 +41,7 @@ impl Chosen {
         Ok(Self { survey, choice })
     }
 
-    /// Asks all chosen targets there are now.
+    /// Asks all chosen targets that are known now.
     pub async fn ask(&mut self) -> Result<Answers, NothingChosen> {
         let (targets, failed_inquiries) = self.survey.targets().await;
         let targets = self.choice.of(targets, &failed_inquiries)?;
@@ -63,8 +63,8 @@ impl Choice {
         }
     }
 
-    /// Leaves only the targets that are chosen. That there are none is an error only
-    /// where all targets are known: a repository service may not have listed them yet.
+    /// Returns the targets that are chosen. None is an error only where all targets are
+    /// known: a repository service may not have listed them yet.
     pub fn of(
         &self,
         mut targets: Vec<Target>,

@@ -50,7 +50,7 @@ pub struct State {
     pub excluded_session_count: usize,
     /// Sessions that the good answer before did not have.
     pub came: Vec<ConnectedSession>,
-    /// Sessions that only the good answer before had.
+    /// Sessions of the good answer before that are gone.
     pub went: Vec<ConnectedSession>,
 }
 
@@ -107,8 +107,8 @@ impl Look {
         self.targets.iter().filter_map(|seen| Some((seen, seen.failure.as_ref()?)))
     }
 
-    /// Returns whether every target is known and answered; known is also what an older
-    /// list of a repository service has.
+    /// Returns whether every target is known and answered. An older list of a repository
+    /// service is enough to know its targets.
     pub fn is_complete(&self) -> bool {
         self.failed().next().is_none()
             && self.failed_inquiries.iter().all(|failed| failed.has_old_list)
@@ -120,8 +120,8 @@ impl Look {
     }
 
     /// Returns whether every target answered and had no session but those of
-    /// excluded users. Where a repository service could not be asked, there may be
-    /// targets that nobody knows of.
+    /// excluded users. False where a repository service could not be asked: there may be
+    /// targets that are not known.
     pub fn is_empty(&self) -> bool {
         self.failed_inquiries.is_empty()
             && self.failed().next().is_none()
@@ -199,7 +199,7 @@ impl ConnectedSession {
         }
     }
 
-    /// What distinguishes it from others on its target. Without an id there is only its user.
+    /// What distinguishes it from others on its target: its id, or without one its user.
     fn key(&self) -> (Option<&str>, String) {
         (self.session_id.as_deref(), self.identity())
     }
@@ -210,7 +210,7 @@ impl ConnectedSession {
         format!("{directory}\\{}", self.user_id.as_deref().unwrap_or("(not named)"))
     }
 
-    /// The same for one person in all spellings.
+    /// The user's name for comparing: one person has the same in all spellings.
     pub fn identity(&self) -> String {
         folded(&self.user()).into_owned()
     }

@@ -32,7 +32,7 @@ pub fn run(args: &WhoArgs) -> Result<Exit, CommandError> {
     let Some(mut config) = load(&args.config.config)? else { return Ok(nothing) };
     let choice = Choice::new(args);
     if config.discovery.sources.is_empty() {
-        // The certificates of other servers do not matter then.
+        // Certificates of servers that are not chosen do not matter.
         config.targets = choice.of(config.targets, &[]).map_err(|NothingChosen(message)| {
             if args.until_empty {
                 CommandError::NothingSelected(message)
@@ -41,7 +41,7 @@ pub fn run(args: &WhoArgs) -> Result<Exit, CommandError> {
             }
         })?;
     }
-    // People see the sessions of excluded users as a count beside the others.
+    // Sessions of excluded users are shown as a count beside the others.
     config.options.excluded_users_count = false;
     let show =
         Show { session_limit: config.options.session_limit, width: None, most_rows: usize::MAX };
@@ -90,21 +90,21 @@ fn table_and_totals(look: &Look, show: Show) -> String {
     ])
 }
 
-/// One of many looks as programs read it, one to a line or with its time in each row;
-/// none where it is for people.
+/// One of many looks for programs: a line of JSON, or CSV with the time in each row.
+/// None where the output is for people.
 fn for_programs(look: &Look, show: Show, output: WhoOutput, is_first: bool) -> Option<String> {
     match output {
         WhoOutput::Table => None,
         WhoOutput::Json => Some(show.json(look, false)),
         WhoOutput::Csv => {
-            // Nobody may be there to read that.
+            // Nobody may read stderr either.
             let _ = io::stderr().write_all(show.failures(look).as_bytes());
             Some(show::csv(look, true, is_first))
         }
     }
 }
 
-/// When to look: now and at every interval; ticks that pass during a look are left out.
+/// When to look: now and at every interval. Ticks during a look are left out.
 fn ticks(every: Duration) -> Interval {
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -118,7 +118,7 @@ fn blocks(texts: &[String]) -> String {
     there.join("\n")
 }
 
-/// Where somebody looks, a wrong name is a wrong argument.
+/// For `who`, a name that does not exist is a wrong argument.
 impl From<NothingChosen> for CommandError {
     fn from(NothingChosen(message): NothingChosen) -> Self {
         Self::Usage(message)

@@ -14,7 +14,7 @@ use crossterm::{
 
 use crate::output::PatientStdout;
 
-/// Where the terminal does not say how large it is.
+/// The size where the terminal does not say how large it is.
 const USUAL_SIZE: (u16, u16) = (80, 24);
 
 /// The alternate screen, without a cursor. When it is dropped, the terminal is as
@@ -63,7 +63,7 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // Nothing can be done for a terminal that takes no more.
+        // There is nothing to do where the terminal cannot be written any more.
         let _ = execute!(PatientStdout::new(), EnableLineWrap, Show, LeaveAlternateScreen);
     }
 }

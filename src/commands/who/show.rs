@@ -1,4 +1,4 @@
-//! A look as people and programs read it: table, JSON, CSV.
+//! A look as table, JSON or CSV.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -24,14 +24,15 @@ use crate::{
 pub struct Show {
     /// Parallel sessions at which a user is locked out.
     pub session_limit: usize,
-    /// Where lines have to be broken; none where the terminal, if any, decides.
+    /// Columns after which lines are broken; none where the terminal does that, or there
+    /// is none.
     pub width: Option<u16>,
     /// Most rows of a table.
     pub most_rows: usize,
 }
 
-/// Whether a table says how many sessions came and went. That a row is old is
-/// always said.
+/// Whether the table has a column for sessions that came and went. Old rows are
+/// always marked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Changes {
     Hidden,
@@ -44,12 +45,12 @@ struct Row {
     sessions: usize,
     came: usize,
     went: usize,
-    /// When this was, where it is not known for now.
+    /// When this was true, where the last answer is an older one.
     old: Option<Timestamp>,
 }
 
 impl Show {
-    /// `5 sessions of 3 distinct users on 2 virtual proxies`, of what is known for now.
+    /// `5 sessions of 3 distinct users on 2 virtual proxies`, of the targets that answered.
     pub fn totals(&self, look: &Look) -> String {
         let targets = look.answered().count();
         let sessions: usize = look.answered().map(|(_, state)| state.sessions.len()).sum();
@@ -73,7 +74,7 @@ impl Show {
         }
     }
 
-    /// What is said where nobody is connected any more.
+    /// The line where nobody is connected any more.
     pub fn nobody(&self, look: &Look) -> String {
         let targets = counted(look.targets.len(), "virtual proxy", "virtual proxies");
         let excluded = match excluded_session_count(look) {
@@ -139,7 +140,7 @@ impl Show {
         text
     }
 
-    /// What could not be read; empty where there is nothing.
+    /// The targets that could not be read; empty where all could.
     pub fn failures(&self, look: &Look) -> String {
         self.failed_targets(look) + &self.failed_inquiries(look)
     }
@@ -150,7 +151,7 @@ impl Show {
             return String::new();
         }
         let mut text = self.broken(&format!(
-            "{} could NOT be read, so the numbers are not the whole site:",
+            "{} could NOT be read, so the numbers are not those of the whole site:",
             counted(count, "virtual proxy", "virtual proxies")
         ));
         for (seen, failure) in look.failed() {
@@ -242,8 +243,8 @@ impl Show {
     }
 }
 
-/// The sessions of one moment, as a spreadsheet takes them; `timestamp` comes first
-/// where there are several moments.
+/// The sessions of one moment as CSV; a column `timestamp` comes first where there are
+/// several moments.
 pub fn csv(look: &Look, timestamp: bool, header: bool) -> String {
     const COLUMNS: [&str; 5] =
         ["user_directory", "user_id", "server_name", "virtual_proxy", "session_id"];

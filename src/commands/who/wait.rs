@@ -55,7 +55,7 @@ pub fn until_empty(
 /// Why the waiting ended.
 enum End {
     Empty,
-    /// There is nothing to wait for, and what there is.
+    /// There is nothing to wait for; the text names what there is.
     NothingChosen(String),
     NoReader,
     Interrupted(&'static str),
@@ -78,7 +78,7 @@ struct Wait {
     format: WhoOutput,
     show: Show,
     last: Option<Look>,
-    /// Who was left when that was shown last.
+    /// What was shown last.
     shown: String,
 }
 
@@ -116,7 +116,7 @@ impl Wait {
         format!("{totals}\n{details}\n")
     }
 
-    /// Who is left; shown again only where it changed.
+    /// Shows who is left, where that changed.
     fn details(&self, look: &Look) -> String {
         blocks(&[self.show.table(look, Changes::Hidden), self.show.failures(look)])
     }
@@ -160,7 +160,7 @@ impl Wait {
             None => "no look was complete".to_owned(),
         };
         tracing::error!("{why}; {left}");
-        // What is shown may still reach its reader, but not for ever.
+        // The reader has a limited time to read what was shown.
         let _ = timeout(GRACE, output.flushed()).await;
         Ok(Exit::Failed)
     }

@@ -22,10 +22,10 @@ use crate::{
     signals,
 };
 
-/// How soon a window that got another size is filled.
+/// How soon the table is drawn again after the window changed its size.
 const SIZE_CHECK: Duration = Duration::from_millis(250);
 
-/// Looks until it is asked to end, which is no failure.
+/// Looks until it is asked to end; that is exit code 0.
 pub fn watch(
     config: &Config,
     choice: Choice,
@@ -134,7 +134,7 @@ fn what_is_asked(config: &Config) -> String {
 struct Pages {
     show: Show,
     every: Duration,
-    /// What the first look is waited for.
+    /// What is asked, shown until the first look is there.
     asked: String,
 }
 
@@ -171,7 +171,7 @@ impl Pages {
     }
 }
 
-/// At most so many lines; the last one says what is left out.
+/// At most this many lines; the last one says how many are left out.
 fn cut(text: &str, most: usize) -> String {
     let lines = text.lines().count();
     if lines <= most {

@@ -1,7 +1,7 @@
 //! Private keys in PEM, plain and with a passphrase.
 //!
-//! Two encrypted forms are about: PKCS#8 (`ENCRYPTED PRIVATE KEY`), which says
-//! itself how, and OpenSSL's older one, which says it in PEM headers. No crate
+//! There are two encrypted forms: PKCS#8 (`ENCRYPTED PRIVATE KEY`), which itself says
+//! how it is encrypted, and OpenSSL's older one, which says it in PEM headers. No crate
 //! reads the older one, and OpenSSL wrote it for `rsa -aes256` and the like until
 //! version 3, so a site's key may well have it. The ciphers are those that the
 //! crate for PKCS#8 brings along.
@@ -19,7 +19,7 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, P
 
 use crate::hexadecimal;
 
-/// Why a key cannot be had.
+/// Why a key cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Trouble {
     /// It is encrypted.
@@ -95,7 +95,7 @@ fn decrypt<C: BlockCipherDecrypt + KeyInit>(
         .map_err(|_| Trouble::Damaged("DEK-Info".to_owned()))?;
     let key =
         decryptor.decrypt_padded_vec::<Pkcs7>(encrypted).map_err(|_| Trouble::WrongPassphrase)?;
-    // One wrong passphrase of 256 leaves a right padding by chance; a key is a
+    // One wrong passphrase in 256 leaves a correct padding by chance; a key is a
     // DER sequence that fills the rest.
     if is_whole_sequence(&key) { Ok(key) } else { Err(Trouble::WrongPassphrase) }
 }

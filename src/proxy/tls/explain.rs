@@ -88,7 +88,7 @@ fn wrong_name(endpoint: &Endpoint, shown: Option<&CertificateFacts>) -> Failure 
     .hint(how_to_verify(endpoint.service, name))
 }
 
-/// How to have the right name looked for.
+/// How to configure the right name.
 fn how_to_verify(service: Service, name: &str) -> String {
     match service {
         Service::Proxy => format!(

@@ -89,7 +89,7 @@ impl CertificateFacts {
 }
 
 fn is_host_name(name: &str) -> bool {
-    // A wildcard fits names, but is none.
+    // A wildcard matches names, but is not one.
     rustls::pki_types::ServerName::try_from(name).is_ok()
 }
 

@@ -1,4 +1,4 @@
-//! Certificates and keys as they lie on disk: PEM as the QMC exports it, DER,
+//! Certificates and keys as they are on disk: PEM as the QMC exports it, DER,
 //! and PKCS#12 as Windows does.
 
 use std::{
@@ -145,8 +145,8 @@ impl Roots {
     }
 }
 
-/// When the files of a set were written, and how large they are: where that
-/// changes, they were renewed.
+/// When the files of a set were written, and how large they are. Where that changes,
+/// they were renewed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileStamp(Vec<Option<(SystemTime, u64)>>);
 
@@ -172,7 +172,7 @@ fn everyone_may_read(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
 }
 
-/// Windows' access lists are more than a few bits; its administrators look there.
+/// Not checked on Windows: its access lists are too complex for a short answer.
 #[cfg(not(unix))]
 fn everyone_may_read(_path: &Path) -> bool {
     false
@@ -202,7 +202,7 @@ fn looks_like_pem(bytes: &[u8]) -> bool {
     bytes.windows(11).any(|window| window == b"-----BEGIN ")
 }
 
-/// DER, but no certificate.
+/// DER, but not a certificate.
 fn is_pkcs12(bytes: &[u8]) -> bool {
     bytes.first() == Some(&0x30) && X509Certificate::from_der(bytes).is_err()
 }
@@ -261,7 +261,7 @@ fn private_key(files: &CertificateFiles) -> Result<PrivateKeyDer<'static>, FileP
         let cert = given.client_cert();
         return Err(FileProblem::new(
             &files.client_cert,
-            format!("{name} is missing, and {cert} is no PKCS#12 file that holds the key too"),
+            format!("{name} is missing, and {cert} is not a PKCS#12 file with the key in it"),
             format!("set {} to client_key.pem", given.place(name)),
         ));
     };
@@ -344,8 +344,8 @@ fn pkcs12(path: &Path, bytes: &[u8], files: &CertificateFiles) -> Result<ChainAn
     Ok((chain, key.into()))
 }
 
-/// Two files of different exports are an easy mistake, and the server's answer
-/// to it explains nothing.
+/// Refuses a key that does not belong to the certificate. Files of two exports are an
+/// easy mistake, and the server's answer does not explain it.
 fn belong_together(
     files: &CertificateFiles,
     certificate: &CertificateDer<'_>,

@@ -108,8 +108,8 @@ pub fn client_config(
     Ok((config, observer))
 }
 
-/// Shows our certificate whatever CAs the server asks for: its list is often
-/// cut or does not name the site's own.
+/// Shows our certificate, whichever CAs the server asks for: its list is often cut
+/// short, or does not name the site's own.
 #[derive(Debug)]
 struct Always(Arc<CertifiedKey>);
 
@@ -135,7 +135,7 @@ pub struct ClientCertificateShown;
 
 #[derive(Debug)]
 struct Verifier {
-    /// None: everything is taken.
+    /// None: every certificate is accepted.
     trusted: Option<Arc<rustls::RootCertStore>>,
     /// Our certificate.
     own: Option<CertificateDer<'static>>,
