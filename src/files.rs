@@ -1,4 +1,4 @@
-//! Files, read up to a limit: a wrong path must not fill the memory.
+//! Reads files up to a limit: a wrong path must not fill the memory.
 
 use std::{
     fs::File,

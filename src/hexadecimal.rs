@@ -10,7 +10,7 @@ pub fn digits(byte: u8) -> [u8; 2] {
     [byte >> 4, byte & 0xf].map(|half| b"0123456789abcdef"[usize::from(half)])
 }
 
-/// The bytes; none where the text is anything else than pairs of digits.
+/// The bytes; none where the text is anything but pairs of digits.
 pub fn decode(text: &str) -> Option<Vec<u8>> {
     if !text.is_ascii() || !text.len().is_multiple_of(2) {
         return None;

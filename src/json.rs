@@ -1,5 +1,5 @@
-//! What serde_json says of a text that it cannot read, without the text: it
-//! may name a user, and neither log nor event may.
+//! What serde_json says about a text that it cannot read, without quoting it: the text may
+//! name a user, and neither log nor event may do that.
 
 /// The error's words without the value that was found.
 pub fn complaint(error: &serde_json::Error) -> String {

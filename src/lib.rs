@@ -1,6 +1,6 @@
 //! Who is connected to Qlik Sense right now, as newline-delimited JSON.
 //!
-//! The modules stand in the order in which the data passes through them:
+//! The modules, in the order in which the data passes through them:
 //!
 //! | module | does |
 //! |---|---|
@@ -8,15 +8,15 @@
 //! | [`target`] | what is polled: one virtual proxy on one server |
 //! | [`proxy`] | asks one target for its sessions; an answer or a [`proxy::Failure`] |
 //! | [`repository`] | asks the repository service which virtual proxies there are |
-//! | [`discovery`] | what such a list means: addresses, targets |
+//! | [`discovery`] | turns such a list into addresses and targets |
 //! | [`poll`] | all targets, in parallel, at every tick |
 //! | [`snapshot`] | one answer, checked: the sessions of one target at one moment |
 //! | [`lifecycle`] | what changed since the last good answer; kept in the state file |
 //! | [`events`] | one JSON line for each fact |
 //! | [`output`] | whole lines to stdout, in order, through a bounded queue |
 //!
-//! [`report`] reads the events back. [`commands`] holds one file for each subcommand, [`site`] the simulated
-//! site behind `demo` and the tests.
+//! [`report`] reads the events back. [`commands`] holds one file for each subcommand,
+//! [`site`] the simulated site of `demo` and the tests.
 
 pub mod cli;
 pub mod commands;

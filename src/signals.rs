@@ -1,6 +1,6 @@
 //! What asks the program to end: SIGTERM and SIGINT, on Windows Ctrl-C, Ctrl-Break,
 //! the closing of the console, and shutdown. Not log-off: a program that a service
-//! started gets that whoever logs off, and has to go on.
+//! started gets that event whoever logs off, and has to go on.
 
 use std::io;
 
@@ -45,8 +45,8 @@ pub fn shutdown() -> io::Result<impl Future<Output = &'static str>> {
     })
 }
 
-/// Windows asks handlers from the newest to the oldest, until one takes an event. This
-/// oldest one takes, and does nothing about, what those of [`shutdown`] leave.
+/// Windows calls handlers from the newest to the oldest, until one handles an event. This
+/// is the oldest one: it handles what those of [`shutdown`] leave, and does nothing.
 #[cfg(windows)]
 fn ignore_log_off() -> io::Result<()> {
     match ctrlc::set_handler(|| {}) {

@@ -17,7 +17,7 @@ pub const DEFAULT_PROXY_PORT: u16 = 4243;
 /// The port of the repository service's API. The QMC cannot change it.
 pub const REPOSITORY_PORT: u16 = 4242;
 
-/// All but RFC 3986's unreserved characters.
+/// Everything but RFC 3986's unreserved characters.
 const PATH_SEGMENT: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -149,7 +149,7 @@ impl ProxyAddress {
     }
 }
 
-/// A template's text that nobody filled in.
+/// Refuses a placeholder of a template that nobody filled in.
 fn refuse_placeholder(text: &str) -> Result<(), String> {
     let is_placeholder = text.contains(['<', '>', '$', '{', '}'])
         || text.find('%').is_some_and(|first| text[first + 1..].contains('%'));
@@ -159,7 +159,7 @@ fn refuse_placeholder(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a host may have this name: no server is behind any other.
+/// Refuses what cannot be the name of a host.
 fn check_name(host: &str, default_port: u16) -> Result<(), String> {
     if host.contains(':') {
         return Ok(());
@@ -332,8 +332,8 @@ pub struct Server {
     pub tags: BTreeMap<String, String>,
     /// Certificates, and what to accept from the server.
     pub tls: TlsSettings,
-    /// Its place in `serversToMonitor.servers`; none where it does not stand there,
-    /// because the repository service listed it.
+    /// Its place in `serversToMonitor.servers`; none where it is not there, because the
+    /// repository service listed it.
     pub place: Option<usize>,
 }
 

@@ -1,5 +1,5 @@
-//! Who a user is. Windows accounts know no case, and the same name may come in
-//! two Unicode forms, so `LAB\goran` and `lab\Goran` are one person.
+//! Who a user is. Windows accounts ignore case, and the same name may come in two Unicode
+//! forms, so `LAB\goran` and `lab\Goran` are one person.
 
 use std::borrow::Cow;
 
@@ -19,7 +19,7 @@ impl UserIdentity {
     }
 }
 
-/// A text as it is compared: without case, in Unicode's form C.
+/// A text for comparing: without case, in Unicode's form C.
 pub fn folded(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
         if text.bytes().any(|byte| byte.is_ascii_uppercase()) {

@@ -98,7 +98,7 @@ fn another_ca_and_ended_certificates_are_refused() {
 }
 
 #[test]
-fn unchecked_certificates_are_said_loudly() {
+fn unchecked_certificates_are_warned_of() {
     let shape = Shape {
         dns_names: vec!["other".to_owned()],
         server_expires: (2025, 6, 30),
@@ -136,7 +136,8 @@ fn renewed_certificates_are_taken_without_a_restart() {
     Certificates::generate().write_to(fixture.folder.path()).expect("written");
     let mut stream = fixture.stream();
     assert_eq!(of_kind(&stream.poll(), "poll_error")[0]["category"], "certificate_error");
-    // One file after another, as administrators copy them: what does not fit yet is left.
+    // One file after another, as administrators copy them: a pair that does not fit is not
+    // used.
     for (name, content) in good {
         fs::write(fixture.path(&name), content).expect("written");
         thread::sleep(Duration::from_millis(1_100));
@@ -145,7 +146,7 @@ fn renewed_certificates_are_taken_without_a_restart() {
 }
 
 #[test]
-fn files_that_are_mixed_up_say_how_to_mend_it() {
+fn mixed_up_files_are_reported_with_a_hint() {
     let fixture = site(&Shape::default(), "localhost", "");
     let read = |name: &str| fs::read(fixture.path(name)).expect("it is there");
     let (client, key) = (read("client.pem"), read("client_key.pem"));

@@ -30,7 +30,7 @@ fn colours_can_be_forced() -> Result<(), Box<dyn Error>> {
 }
 
 #[test]
-fn whoever_wants_no_colours_gets_none() -> Result<(), Box<dyn Error>> {
+fn no_color_wins_over_forced_colours() -> Result<(), Box<dyn Error>> {
     let log = log(&[("NO_COLOR", "1"), ("CLICOLOR_FORCE", "1")])?;
     assert!(log.contains("ERROR") && !log.contains('\x1b'), "{log:?}");
     Ok(())

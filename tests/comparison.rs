@@ -83,7 +83,7 @@ fn a_node_that_is_not_polled_is_named() {
 }
 
 #[test]
-fn a_server_that_is_switched_off_is_no_surprise() {
+fn a_switched_off_server_is_named_without_a_warning() {
     let fixture = Fixture::new(NODES, "");
     let text = std::fs::read_to_string(&fixture.config).expect("the configuration");
     let (first, second) = text.split_once("      - host: SENSE2").expect("two servers");
@@ -162,7 +162,7 @@ fn a_403_of_the_repository_service_is_not_one_of_the_proxy() {
 
 /// Port 4242 is often closed. No port of the simulated site is that one.
 #[test]
-fn without_a_repository_service_check_is_content() {
+fn without_a_repository_service_check_succeeds() {
     let fixture = Fixture::new(NODES, "");
     let run = Finished::of(fixture.command("check"));
     assert_eq!(run.code, Some(0), "{}", run.stdout);

@@ -1,5 +1,4 @@
-//! `discover -c`: what of a site is missing in a configuration, and that
-//! configuration with it.
+//! `discover -c`: shows what of a site is missing in a configuration, and adds it.
 
 mod support;
 
@@ -346,7 +345,7 @@ fn a_new_server_has_a_name_tags_and_a_name_to_verify() {
 }
 
 #[test]
-fn arguments_beside_a_configuration() {
+fn arguments_are_checked_beside_a_configuration() {
     let fixture = incomplete();
     for (arguments, word) in [
         (["--cert", "client.pem"], "cannot be used with"),

@@ -413,7 +413,7 @@ fn a_switched_off_extract_polls_nothing_and_says_so() {
     }
 }
 
-/// An agent would start it again at once if it ended.
+/// If it ended, an agent would start it again at once.
 #[cfg(unix)]
 #[test]
 fn a_stream_that_is_switched_off_stays() {
@@ -784,9 +784,9 @@ fn a_file_with_too_much_in_it_is_refused() {
     assert_eq!(run.code, Some(78), "{}", run.stderr);
 }
 
-/// Small files, each with what is to be said of it in its first line.
+/// Small files, each with the expected message in its first line.
 #[test]
-fn the_corpus_is_judged_as_it_says() {
+fn each_file_of_the_corpus_has_the_message_in_its_first_line() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
     let mut wrong = Vec::new();
     for entry in fs::read_dir(folder).expect("the corpus is there") {

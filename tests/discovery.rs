@@ -112,7 +112,7 @@ fn a_name_that_this_machine_does_not_know_needs_a_decision() {
 }
 
 #[test]
-fn what_the_repository_refuses_is_explained() {
+fn refusals_of_the_repository_service_are_explained() {
     let fixture = Fixture::new(NODES, "");
     let failed = |arguments: &[&str], words: &[&str]| {
         let run = discover(&fixture, arguments);
@@ -539,7 +539,7 @@ fn a_name_that_does_not_resolve_is_named() {
 }
 
 #[test]
-fn an_answer_that_is_no_list_at_the_start_is_no_list_of_nothing() {
+fn an_answer_that_is_not_a_list_is_not_taken_for_an_empty_one() {
     let fixture = discovered("", "");
     for (fault, category) in [
         (Fault::HugeList(0), "auth_error"),

@@ -46,7 +46,7 @@ impl Backend {
     }
 }
 
-/// Who has nothing to compare with begins with everything.
+/// A program without an earlier answer reports every session.
 #[test]
 fn a_forgotten_state_is_a_keyframe() {
     let options = "    sessionDetails: changes\n    keyframeInterval: 0";

@@ -193,7 +193,7 @@ fn a_deleted_lock_file_lets_no_second_program_in() {
 }
 
 #[test]
-fn a_session_that_stands_twice_in_an_answer_is_one_and_does_not_end() {
+fn a_session_that_comes_twice_in_an_answer_is_one_and_does_not_end() {
     let fixture = Fixture::new(&[("sense1", &["/"])], STATE);
     fixture.site.set_sessions("sense1", "/", &named_sessions(&["s1", "s2", "s1"]));
     for _ in 0..3 {
@@ -206,7 +206,7 @@ fn a_session_that_stands_twice_in_an_answer_is_one_and_does_not_end() {
     assert_eq!(started_and_ended(&fixture.once().events()), (vec![], vec!["s1".to_owned()]));
 }
 
-/// Who is excluded from now on did not leave, and who no longer is did not come.
+/// A user who is excluded from now on did not leave; one who no longer is did not come.
 #[test]
 fn changed_exclusions_start_and_end_nobody() {
     let fixture = Fixture::new(&[("sense1", &["/"])], STATE);
@@ -243,7 +243,7 @@ fn the_state_of_the_version_before_is_read() {
     assert_eq!(of_kind(&run.events(), "session")[0]["first_seen"], "2026-09-21T14:13:20.000Z");
 }
 
-/// What cannot be saved is said; nobody loses sight of who is connected for it.
+/// What cannot be saved is logged, and events are sent all the same.
 #[test]
 fn a_state_file_that_cannot_be_written_stops_no_events() {
     let fixture = Fixture::new(&[("sense1", &["/"])], STATE);
@@ -389,7 +389,7 @@ fn starts_and_ends_are_sent_again_when_stream_starts() {
 
 /// However long the machine was away: the time counts back from the last saved poll.
 #[test]
-fn what_is_sent_again_does_not_grow_old_while_nobody_polls() {
+fn what_is_sent_again_does_not_expire_while_nobody_polls() {
     let options = format!("{STATE}\n    retellFor: 1500");
     let fixture = Fixture::new(&[("sense1", &["/"])], &options);
     fixture.once();

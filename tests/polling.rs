@@ -392,7 +392,7 @@ fn half_a_surrogate_pair_spoils_only_itself() {
     assert_eq!(users, ["cut\u{fffd}", "😀"]);
 }
 
-/// A session without a name is still a session; one that stands twice is one.
+/// A session without a name is still a session; one that comes twice is one.
 #[test]
 fn what_is_missing_in_a_session_is_left_out_and_the_session_counts() {
     let fixture = Fixture::new(&[("sense1", &["/"])], "");

@@ -90,7 +90,7 @@ fn pseudonyms_are_stable_and_hide_every_id() {
     );
 }
 
-/// Who was on before the works council asked must not come out afterwards.
+/// Names from the time before pseudonyms must not come out afterwards.
 #[test]
 fn names_of_before_do_not_come_out_of_the_state_file() {
     let fixture = Fixture::new(&[("sense1", &["/"])], "    stateFile: state.json");
@@ -161,7 +161,7 @@ fn a_key_is_needed_and_must_not_be_short() {
 
 /// Also an answer that is refused must not bring a name into event or log.
 #[test]
-fn what_is_wrong_with_an_answer_is_explained_without_names() {
+fn wrong_answers_are_explained_without_names() {
     let fixture = Fixture::new(&[("sense1", &["/"])], "    userIds: omit");
     for (body, why) in [
         (r#"["goran"]"#, "after 0 sessions, invalid type: string, expected a session"),
@@ -187,9 +187,9 @@ fn what_is_wrong_with_an_answer_is_explained_without_names() {
     }
 }
 
-/// Neither the proxy's words nor other spellings of an id bring a name out.
+/// Neither the proxy's words nor other spellings of an id reveal a name.
 #[test]
-fn servers_and_odd_spellings_bring_no_name_out() {
+fn servers_and_odd_spellings_reveal_no_name() {
     let options =
         "    userIds: pseudonym\n    attributes: [email, login]\n    stateFile: state.json";
     let fixture = Fixture::new(&[("sense1", &["/", "/sick"])], options);

@@ -95,7 +95,7 @@ fn people() -> impl Strategy<Value = Vec<SimulatedSession>> {
 }
 
 proptest! {
-    /// Each session id once, each person once, in whatever spelling.
+    /// Each session id comes once, and each person once, in whatever spelling.
     #[test]
     fn any_names_arrive_as_they_are(people in people()) {
         let events = events_with(&Config::empty(Path::new("")), &people);
@@ -121,9 +121,9 @@ proptest! {
         prop_assert_eq!(listed, first_spellings);
     }
 
-    /// An excluded user, in whatever spelling, is in one number and nowhere else.
+    /// An excluded user, in whatever spelling, is counted in one number and is nowhere else.
     #[test]
-    fn excluded_users_leave_a_number_only(people in people(), excluded in prop::collection::vec((plain_name(), plain_name()), 0..4)) {
+    fn excluded_users_are_in_one_number_only(people in people(), excluded in prop::collection::vec((plain_name(), plain_name()), 0..4)) {
         let mut config = Config::empty(Path::new(""));
         config.exclude = excluded.iter().map(|(directory, id)| ExcludedUser::new(directory, id)).collect();
         let events = events_with(&config, &people);
@@ -144,7 +144,7 @@ proptest! {
         }
     }
 
-    /// Split, groups are exactly the session events; and all parts are there.
+    /// Groups that are split are exactly the session events, and no part is missing.
     #[test]
     fn groups_split_into_session_events(people in people(), max_line in 700_usize..4_000) {
         let groups = events_of(&people, max_line, true);
@@ -183,9 +183,9 @@ proptest! {
         }
     }
 
-    /// What is no list of sessions is refused, and no word of it comes out.
+    /// What is not a list of sessions is refused, and no message quotes it.
     #[test]
-    fn what_is_no_list_is_refused_without_a_word_of_it(text in "[a-z]{6,12}", bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+    fn what_is_not_a_list_is_refused_without_a_quote(text in "[a-z]{6,12}", bytes in prop::collection::vec(any::<u8>(), 0..60)) {
         for mut body in [
             format!("[\"{text}\"]").into_bytes(),
             format!("[{{\"UserDirectory\":\"{text}\"}}]").into_bytes(),
@@ -198,13 +198,13 @@ proptest! {
         }
     }
 
-    /// Whatever stands in a file, each message about it names a line that is there.
+    /// Whatever a file contains, each message about it names a line that exists.
     #[test]
     fn messages_about_odd_text_name_a_line_of_it(text in "(Butler-SOS:\n)?([ ]{0,6}(cert|userSessions|servers|sessionSource|host|- )?(: )?[a-z{}\\[\\],\"'&*!|>%@#-]{0,8}\n){0,12}") {
         check_lines_of_messages(&text)?;
     }
 
-    /// The same of a real file in which a piece is replaced by something else.
+    /// The same for a real file in which a piece is replaced by something else.
     #[test]
     fn messages_about_a_damaged_file_name_a_line_of_it(
         at in any::<prop::sample::Index>(),
@@ -226,7 +226,7 @@ proptest! {
         prop_assert!(!once.session_path().contains("//"));
     }
 
-    /// What is dialled is what was written.
+    /// The address that is dialled is the one that was written.
     #[test]
     fn addresses_are_dialled_as_they_are_written(host in "[a-z][a-z0-9-]{0,8}[a-z](\\.[a-z]{2,5}){0,2}", port in 1_u16..) {
         let address = ProxyAddress::parse(&format!("{host}:{port}")).expect("an address");

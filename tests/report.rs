@@ -1,5 +1,5 @@
-//! `report`: every number is compared with one that is counted here, in
-//! another way, from the sessions that the events were made of.
+//! `report`: every number is compared with one that is counted here in another way,
+//! from the sessions that the events were made of.
 
 mod support;
 
@@ -693,7 +693,7 @@ fn ids_of(at: &Value) -> BTreeSet<&str> {
 }
 
 #[test]
-fn without_names_what_needs_them_is_absent() {
+fn without_names_there_is_nothing_that_needs_them() {
     let mut model = Model::new();
     model.names = false;
     let path = Files::new();
@@ -1122,7 +1122,7 @@ fn a_page_draws_gaps_as_gaps() {
 }
 
 #[test]
-fn a_page_without_names_or_polls_is_one() {
+fn a_page_without_names_and_a_page_without_polls_are_complete() {
     let model = Model::new();
     let arguments = ["--no-users", "--at", "2026-10-23T12:00"];
     let without = page(&model.events(Details::Snapshot), &arguments);

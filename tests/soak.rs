@@ -1,5 +1,5 @@
-//! A site that breaks in random ways, for many polls: never a wrong count, a
-//! cut line, a leak or a stop.
+//! A site that breaks in random ways, for many polls: there is never a wrong count, a cut
+//! line, a leak or a stop.
 //!
 //! The test command runs a short form; the long one is
 //! `cargo test --locked --release --test soak -- --ignored`.
@@ -44,7 +44,7 @@ impl Kept {
     }
 }
 
-/// Xorshift: the same story at every run.
+/// A random number generator (xorshift) with the same numbers in every run.
 struct Random(u64);
 
 impl Random {
@@ -91,7 +91,7 @@ fn soak(polls: usize) {
             fixture.site.set_sessions(node, prefix, &named_sessions(&ids));
             let fault = (poll > 0 && random.below(4) == 0)
                 .then(|| faults[random.below(faults.len())].clone());
-            // A list of 20,000 strangers is right, and would hide who came.
+            // A list with 20,000 more sessions is valid, and would hide who came.
             let fault = fault.filter(|fault| !matches!(fault, Fault::HugeList(_)));
             fixture.site.set_fault(node, prefix, fault);
         }
@@ -168,12 +168,12 @@ fn resident_kilobytes() -> Option<u64> {
 }
 
 #[test]
-fn a_sick_site_for_a_hundred_polls() {
+fn a_failing_site_for_a_hundred_polls() {
     soak(100);
 }
 
 #[test]
 #[ignore = "takes minutes"]
-fn a_sick_site_for_five_thousand_polls() {
+fn a_failing_site_for_five_thousand_polls() {
     soak(5_000);
 }

@@ -371,7 +371,7 @@ fn watch_ends_when_its_reader_leaves() {
 }
 
 #[test]
-fn watching_and_waiting_are_two_things() {
+fn watch_and_until_empty_exclude_each_other() {
     let fixture = fixture();
     assert_eq!(who(&fixture, &["--watch", "--until-empty"]).code, Some(2));
     assert_eq!(who(&fixture, &["--watch", "100ms"]).code, Some(2));

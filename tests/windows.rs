@@ -1,4 +1,4 @@
-//! What is different on Windows: paths, code pages, files that others hold, pipes,
+//! What is different on Windows: paths, code pages, files that others have open, pipes,
 //! and `cmd.exe` between Fluent Bit and the program.
 
 #![cfg(windows)]

@@ -182,7 +182,7 @@ fn transform(plan: &Plan, folder: &Path, table: &mut Table) {
     );
 }
 
-/// `once` against `curl` and `curl | jq`. Answers the CPU of `curl`, in ms.
+/// `once` against `curl` and `curl | jq`. Returns the CPU time of `curl`, in ms.
 fn once(plan: &Plan, folder: &Path, nginx: &Nginx, table: &mut Table) -> Option<f64> {
     let config = nginx.config(folder, &USUAL);
     let [first, second] = USUAL.map(|sessions| nginx.url(sessions));
@@ -448,7 +448,7 @@ fn many_targets(plan: &Plan, table: &mut Table) {
     }
 }
 
-/// Milliseconds of each of the first polls, as `site_summary` tells them.
+/// Milliseconds of each of the first polls, as `site_summary` has them.
 fn poll_durations(config: &str, polls: usize) -> Vec<f64> {
     let mut process = Running(
         program(&["stream", "--config", config])

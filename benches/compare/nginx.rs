@@ -75,7 +75,7 @@ ssl_client_certificate {here}/root.pem; ssl_verify_client on;
         format!("https://localhost:{}/qps/{sessions}/session?Xrfkey=0123456789abcdef", self.port)
     }
 
-    /// A configuration that polls some of the lists; answers its path.
+    /// Writes a configuration that polls some of the lists; returns its path.
     pub fn config(&self, folder: &Path, lists: &[usize]) -> String {
         let mut text = format!(
             "Butler-SOS:

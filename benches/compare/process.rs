@@ -30,7 +30,7 @@ pub fn cpu(process: &Child) -> Duration {
     });
     match nanoseconds {
         Ok(nanoseconds) => Duration::from_nanos(nanoseconds),
-        // A kernel without schedstat knows ticks.
+        // A kernel without schedstat has only ticks.
         Err(_) => stat_ticks(&format!("/proc/{}/stat", process.id()), [11, 12]),
     }
 }
@@ -72,7 +72,7 @@ pub struct Cost {
     pub wall: Duration,
 }
 
-/// Runs a command `times` times; answers the mean of one.
+/// Runs a command `times` times; returns the mean of one run.
 pub fn cost(command: impl Fn() -> Command, times: u32) -> Cost {
     let (cpu, start) = (ended_children_cpu(), Instant::now());
     for _ in 0..times {

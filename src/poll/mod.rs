@@ -482,12 +482,12 @@ fn shares_its_name(target: &Target, targets: &[Target]) -> bool {
     })
 }
 
-/// Drops what is more than that before the poll at `last`.
+/// Drops changes that are older than `keep` at the poll at `last`.
 fn forget_old(recent: &mut Vec<RecentChanges>, last: Timestamp, keep: Duration) {
     recent.retain(|recent| recent.time.saturating_add(keep).is_ok_and(|end| end >= last));
 }
 
-/// Converts what the version before saved.
+/// Hides the session ids in what the version before saved.
 fn hide_session_ids(known: &mut Known, names: &Names) {
     for session in known.take_sessions() {
         let (directory, user) = (session.user_directory.as_deref(), session.user_id.as_deref());

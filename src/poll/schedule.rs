@@ -92,8 +92,8 @@ impl Schedule {
             Self::Aligned { interval, last } => {
                 let tick = floor(wall, *interval);
                 let length = milliseconds(*interval);
-                // A clock that is set back by less than an interval waits for the
-                // tick that comes next; further back it is believed.
+                // Where the clock is set back by less than an interval, polling waits for
+                // the next tick. Further back, the new time counts.
                 if tick > *last || tick < *last - length {
                     let missed = ((tick - *last) / length - 1).max(0);
                     *last = tick;

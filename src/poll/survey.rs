@@ -91,8 +91,7 @@ impl Survey {
         join_all(asked).await
     }
 
-    /// How long asking so many targets may take. Who looks once waits for an answer,
-    /// not for a tick.
+    /// How long asking so many targets may take, where they are asked only once.
     fn longest(&self, targets: &[Target]) -> Duration {
         let count = u32::try_from(targets.len().max(1)).unwrap_or(u32::MAX);
         self.interval.map_or(self.request * count, |interval| interval.max(self.request))

@@ -247,8 +247,8 @@ impl Deadline {
     }
 }
 
-/// The beginning of a body is enough to say what it is, where what is wrong is
-/// the status.
+/// Reads the beginning of a body: where the status is an error, that is enough to say
+/// what the body is.
 async fn beginning(mut response: Response) -> Vec<u8> {
     let mut body = Vec::new();
     while let Ok(Some(piece)) = response.chunk().await {

@@ -1,6 +1,6 @@
 //! `report`: recorded events become one page, or its numbers.
 //!
-//! The folders stand in the order in which the data passes through them:
+//! The folders, in the order in which the data passes through them:
 //!
 //! | module | does |
 //! |---|---|

@@ -1,5 +1,5 @@
-//! The site's CA, made at its start, and the certificates it issues: in the
-//! shape of the QMC's, and in a few that are wrong on purpose.
+//! The site's CA, made when the site starts, and the certificates it issues: some like
+//! those of the QMC, and some that are wrong on purpose.
 
 use std::{
     fs::{self, File},
@@ -37,8 +37,8 @@ struct CertifiedKey {
 pub struct Shape {
     /// Common name of the server's certificate.
     pub common_name: String,
-    /// Its `dNSName`s, to the letter: an IP address stays a text. None: no
-    /// subject alternative name at all.
+    /// Its `dNSName`s, as they are: an IP address stays a text. None: no subject
+    /// alternative name at all.
     pub dns_names: Vec<String>,
     /// Its `iPAddress`es.
     pub ip_addresses: Vec<IpAddr>,
@@ -72,7 +72,7 @@ impl Certificates {
     /// New certificates of a shape.
     ///
     /// # Panics
-    /// Where a name is no ASCII text.
+    /// Where a name is not ASCII.
     pub fn shaped(shape: &Shape) -> Self {
         let root_key = new_key();
         let mut params = named("simulated-site-CA", (2046, 1, 1));
@@ -94,7 +94,7 @@ impl Certificates {
         Self { root: CertifiedKey { certificate: root, key: root_key }, server, client }
     }
 
-    /// Writes everything, also what stays secret at a real site: `ca_key.pem`,
+    /// Writes everything, even what stays secret at a real site: `ca_key.pem`,
     /// `server.pem`, `server_key.pem`. For tests that need other servers.
     ///
     /// # Errors
@@ -122,7 +122,7 @@ impl Certificates {
             .write_all(self.client.key.serialize_pem().as_bytes())
     }
 
-    /// TLS as the proxy speaks it: nobody gets in without a client certificate.
+    /// TLS as the proxy speaks it: every client must have a certificate.
     pub(super) fn acceptor(&self) -> TlsAcceptor {
         let provider = Arc::new(ring::default_provider());
         let mut roots = RootCertStore::empty();

@@ -1,4 +1,4 @@
-//! What goes wrong in the field, to be switched on.
+//! What goes wrong at real sites, to be switched on in the simulated one.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -19,15 +19,15 @@ pub enum Fault {
     CloseMidBody,
     /// The connection is reset.
     Reset,
-    /// Status 200, and bytes that are no text.
+    /// Status 200, and bytes that are not a text.
     Garbage,
     /// Half of the list, as if it were whole.
     TruncatedJson,
     /// Status 200, and nothing.
     EmptyBody,
-    /// Status 200, and JSON that is no list.
+    /// Status 200, and JSON that is not a list.
     JsonObject,
-    /// So many sessions more.
+    /// This many additional sessions.
     HugeList(usize),
     /// Status 403 with the text of the Xrfkey check.
     Xsrf,

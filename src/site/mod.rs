@@ -148,8 +148,8 @@ fn lock(state: &SharedState) -> MutexGuard<'_, State> {
 }
 
 /// A running site. Methods that name a node or virtual proxy create virtual
-/// proxies that are not there, and panic where there is no such node: a test
-/// has a typing error then.
+/// proxies that are not there. They panic where there is no such node: that is a typing
+/// error in a test.
 pub struct Site {
     state: SharedState,
     certificates: Certificates,
@@ -256,38 +256,38 @@ impl Site {
         lock(&self.state).node(node).address
     }
 
-    /// Who is connected to a virtual proxy from now on.
+    /// Sets the sessions of a virtual proxy from now on.
     pub fn set_sessions(&self, node: &str, virtual_proxy: &str, sessions: &[SimulatedSession]) {
         let body = serde_json::to_vec(sessions).expect("sessions are texts, and texts are JSON");
         self.set_body(node, virtual_proxy, body);
     }
 
-    /// What a virtual proxy answers from now on, to the letter.
+    /// Sets the body that a virtual proxy answers with from now on.
     pub fn set_body(&self, node: &str, virtual_proxy: &str, body: Vec<u8>) {
         lock(&self.state).answering(node, virtual_proxy).body = Arc::new(body);
     }
 
-    /// What goes wrong on a virtual proxy from now on.
+    /// Sets the fault of a virtual proxy from now on.
     pub fn set_fault(&self, node: &str, virtual_proxy: &str, fault: Option<Fault>) {
         lock(&self.state).answering(node, virtual_proxy).fault = fault;
     }
 
-    /// Unlinks a virtual proxy from a node's proxy: it is not there any more.
+    /// Unlinks a virtual proxy from a node's proxy, which does not have it any more.
     pub fn remove_virtual_proxy(&self, node: &str, virtual_proxy: &str) {
         lock(&self.state).node_mut(node).virtual_proxies.remove(virtual_proxy);
     }
 
-    /// Virtual proxies that are linked to no proxy.
+    /// Sets the virtual proxies that are linked to no proxy.
     pub fn set_unlinked(&self, prefixes: &[&str]) {
         lock(&self.state).unlinked = prefixes.iter().map(|prefix| (*prefix).to_owned()).collect();
     }
 
-    /// What a node was registered with.
+    /// Sets what a node was registered with.
     pub fn set_host_name(&self, node: &str, host_name: &str) {
         lock(&self.state).node_mut(node).host_name = host_name.to_owned();
     }
 
-    /// How long a virtual proxy thinks before it answers.
+    /// Sets how long a virtual proxy waits before it answers.
     pub fn set_delay(&self, node: &str, virtual_proxy: &str, delay: Duration) {
         lock(&self.state).answering(node, virtual_proxy).delay = delay;
     }

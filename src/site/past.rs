@@ -1,8 +1,8 @@
 //! What happened on the simulated site in the last days: for `demo --record`, and
 //! for tests that know the truth.
 //!
-//! A [`Past`] holds plain facts: who was connected from when to when, when the
-//! poller polled, and when nodes did not answer. Whoever counts them needs no event.
+//! A [`Past`] holds plain facts: who was connected from when to when, when the poller
+//! polled, and when nodes did not answer. So a test can count them without any event.
 
 use std::{ops::Range, time::Duration};
 
@@ -22,9 +22,9 @@ use super::{
 pub const TARGETS: &[(&str, &str)] =
     &[("sense1", "/"), ("sense1", "/sales"), ("sense2", "/"), ("sense2", "/hr")];
 
-/// What reads reports for others, every night.
+/// The user that makes reports for others, every night.
 const NIGHT_JOB: (&str, &str) = ("LAB", "svc_printing");
-/// Opens everything at once on Mondays.
+/// The user who opens everything at once on Mondays.
 const IMPATIENT: usize = 4;
 /// Qlik Sense allows a user so many sessions in parallel.
 const MOST_SESSIONS: u32 = 5;
@@ -33,7 +33,7 @@ const INACTIVITY_MINUTES: u32 = 30;
 /// When a poll begins after a whole second: clocks are never exact.
 const POLL_OFFSET: SignedDuration = SignedDuration::from_millis(412);
 
-/// The configuration of a poller of this site. Nothing is behind its addresses.
+/// The configuration of a poller of this site. Nothing listens at its addresses.
 pub fn recorded_config() -> String {
     let mut text = "Butler-SOS:
   cert: {clientCert: client.pem, clientCertKey: client_key.pem, clientCertCA: root.pem}
@@ -65,7 +65,7 @@ pub fn recorded_config() -> String {
 /// What happened, as plain facts.
 #[derive(Debug)]
 pub struct Past {
-    /// In order of their begin.
+    /// In order of their starts.
     pub visits: Vec<Visit>,
     /// When every target was polled.
     pub polls: Vec<Timestamp>,
@@ -126,7 +126,7 @@ pub struct PastOptions {
 }
 
 impl Past {
-    /// Makes one up: office hours, weekends, a node that hangs for a morning, a
+    /// Makes up a past: office hours, weekends, a node that hangs for a morning, a
     /// poller that rests, a restart at a weekend.
     ///
     /// # Errors
@@ -159,7 +159,7 @@ impl Past {
     }
 }
 
-/// What clocks on the wall show.
+/// What the clocks show there.
 struct Clock<'z> {
     zone: &'z TimeZone,
 }
@@ -280,8 +280,8 @@ fn rest(days: &[Date], clock: &Clock<'_>) -> Result<Option<Range<Timestamp>>, ji
     Ok(Some(clock.at(day, 14 * 60 + 31)?..clock.at(day, 16 * 60)?))
 }
 
-/// What outages make of a visit: they end it, and who comes then goes to the other
-/// node or not at all.
+/// Applies the outages to a visit: they end it, and a user who comes during an outage goes
+/// to the other node, or not at all.
 fn meet(mut visit: Visit, outages: &[Outage]) -> Option<Visit> {
     let server = TARGETS[visit.target].0;
     for outage in outages.iter().filter(|outage| outage.server == server) {

@@ -39,9 +39,9 @@ pub(super) const STAFF: &[(&str, &str)] = &[
     ("ACME", "gwagner"),
     ("ACME", "okonkwo"),
 ];
-/// Only every second one of them is there in `demo`, so that some hold several sessions.
+/// In `demo` only every second one of them is there, so that some hold several sessions.
 const EVERY: usize = 2;
-/// Sessions that a virtual proxy tends to.
+/// About how many sessions a virtual proxy has.
 const USUAL: usize = 6;
 /// A user may hold this many sessions in parallel.
 const MAX_SESSIONS: usize = 5;

@@ -14,23 +14,23 @@ use crate::{
     proxy::{Category, Failure},
 };
 
-/// A session as it stands in an answer; unknown keys are ignored. What is null
-/// there is missing here, and a number is the text it is written as.
+/// A session of an answer; unknown keys are ignored. What is null there is missing here,
+/// and a number is kept as the text it is written as.
 #[derive(Debug)]
 pub struct ParsedSession<'a> {
     pub session_id: Option<Cow<'a, str>>,
     pub user_directory: Option<Cow<'a, str>>,
     pub user_id: Option<Cow<'a, str>>,
-    /// A list, as JSON.
+    /// The list of attributes, as JSON.
     pub attributes: Option<&'a RawValue>,
 }
 
-/// Reads a body and hands over one session after the other, with texts that stand
-/// in the body.
+/// Reads a body and hands over one session after the other; their texts are borrowed from
+/// the body.
 ///
 /// # Errors
-/// `invalid_body` where it is not a list of sessions, without a word of it: it
-/// may name a user.
+/// `invalid_body` where it is not a list of sessions. The message quotes nothing of it,
+/// because it may name a user.
 pub fn read<'b>(
     body: &'b mut [u8],
     mut take: impl FnMut(ParsedSession<'b>),

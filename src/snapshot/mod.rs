@@ -1,8 +1,8 @@
 //! One answer of the session API, checked: the sessions of one target at one
 //! moment, without excluded users and with users named as the settings say.
 //!
-//! [`Snapshot::read`] is the one way in. Behind this module nobody sees a plain
-//! user id that must not be seen.
+//! [`Snapshot::read`] is the one way in. No module behind this one sees a plain user id
+//! that must not be shown.
 
 mod answer;
 mod names;
@@ -107,7 +107,7 @@ impl<'b> Snapshot<'b> {
     ///
     /// # Errors
     /// `invalid_body` where it is anything but a list of sessions. One bad entry
-    /// spoils the whole answer: a count without it would be false.
+    /// spoils the whole answer: a count without it would be wrong.
     pub fn read(body: &'b mut [u8], rules: &Rules) -> Result<Self, Failure> {
         let mut snapshot = Self::default();
         // A list that grows step by step leaves holes behind that nothing fills.
@@ -118,7 +118,7 @@ impl<'b> Snapshot<'b> {
 
     fn add(&mut self, parsed: ParsedSession<'b>, rules: &Rules) {
         let session_id = parsed.session_id.map(|id| rules.names.session_id(id));
-        // A session that stands twice in an answer is one.
+        // A session that comes twice in an answer is one.
         let digest = session_id.as_deref().map(session_digest);
         if digest.is_some_and(|digest| !self.session_digests.insert(digest)) {
             return;

@@ -11,10 +11,10 @@ use ring::{
 use super::Attributes;
 use crate::{config::UserIds, hexadecimal, user::folded};
 
-/// Stands in place of a text that holds a user's id.
+/// Written in place of a text that holds a user's id.
 const OMITTED: &str = "(omitted)";
-/// Shortest part of a user id, in bytes, that is looked for in other texts:
-/// shorter ones stand in many by chance.
+/// Shortest part of a user id, in bytes, that is looked for in other texts: shorter ones
+/// are in many texts by chance.
 const SHORTEST_PART: usize = 3;
 /// Length of the key that hides session ids where users are not named.
 pub const SESSION_KEY_BYTES: usize = 32;
@@ -85,7 +85,7 @@ impl Names {
         !matches!(self, Self::Omit { .. })
     }
 
-    /// What stands in `user_id`; directory and id also come [`folded`].
+    /// The value of `user_id`; directory and id are also given [`folded`].
     pub fn user_id<'b>(
         &self,
         id: Cow<'b, str>,
@@ -99,7 +99,7 @@ impl Names {
         }
     }
 
-    /// What stands in `session_id`. An external session module may build it from
+    /// The value of `session_id`. An external session module may build it from
     /// the user's id, so only GUIDs, which the proxy makes, are shown to everybody.
     /// A plain digest would not do: it can be guessed from a list of accounts.
     pub fn session_id<'b>(&self, session_id: Cow<'b, str>) -> Cow<'b, str> {
@@ -111,7 +111,7 @@ impl Names {
         }
     }
 
-    /// Replaces attribute values that hold the user's id or stand in it: a mail
+    /// Replaces attribute values that contain the user's id or are part of it: a mail
     /// address, an account, a display name.
     pub fn hide(&self, folded_id: &str, shown: Option<&str>, attributes: &mut Attributes) {
         if matches!(self, Self::Plain) {

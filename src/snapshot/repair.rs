@@ -1,10 +1,10 @@
-//! JavaScript's texts may hold half a surrogate pair, and a user's name that
-//! was cut in the middle of an emoji does. Rust's may not, and no agent or
-//! backend would take it either: the half becomes U+FFFD, as in a browser.
+//! A text in JavaScript may hold half a surrogate pair: a user's name that was cut in the
+//! middle of an emoji does. A text in Rust may not, and no agent or backend would take it
+//! either. So the half becomes U+FFFD, as in a browser.
 //!
-//! serde_json refuses the whole answer for it, and with it every session of a
-//! virtual proxy. The look for such halves takes 0.6 ms of a list of 50,000
-//! sessions, a fiftieth of reading it.
+//! serde_json would refuse the whole answer, and with it every session of a virtual proxy.
+//! Searching a list of 50,000 sessions for such halves takes 0.6 ms, a fiftieth of reading
+//! it.
 
 use memchr::memchr;
 

@@ -1,4 +1,4 @@
-//! What to dial in place of a name that the machine that polls does not know.
+//! Addresses to dial for names that the machine that polls does not know.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ impl Addresses {
     /// Adds what to dial for a name; returns false where it has an address already.
     ///
     /// # Errors
-    /// Says what was expected as an address.
+    /// What was expected as an address.
     pub fn add(&mut self, name: &str, address: &str) -> Result<bool, String> {
         ProxyAddress::parse_or_port(address, DEFAULT_PROXY_PORT)?;
         Ok(self.0.insert(key(name), address.trim().to_owned()).is_none())

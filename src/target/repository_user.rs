@@ -1,4 +1,4 @@
-//! The user to ask the repository service as: besides a certificate it wants a user.
+//! The user to ask the repository service as: it requires one besides a certificate.
 
 use std::{fmt, str::FromStr};
 

@@ -1,4 +1,4 @@
-//! A site whose sessions come and go, and chance.
+//! A site whose sessions come and go at random.
 
 #![allow(dead_code, reason = "each test file uses its own part of it")]
 
@@ -13,7 +13,7 @@ pub const PREFIXES: [&str; 2] = ["/", "/sales"];
 /// The session ids of each virtual proxy.
 pub type Sessions = [BTreeSet<String>; 2];
 
-/// Xorshift: the same story at every run, as far as a clock allows.
+/// A random number generator (xorshift) with the same numbers in every run.
 pub struct Random(u64);
 
 impl Random {

@@ -113,7 +113,7 @@ struct Watched {
     stored: Stored,
     /// By the tick, in milliseconds since 1970.
     truth: BTreeMap<i64, Sessions>,
-    /// Ticks at which this machine was too busy to say what was true.
+    /// Ticks at which this machine was too busy to know what was true.
     unsure: BTreeSet<i64>,
     first: i64,
     last: i64,

@@ -43,7 +43,7 @@ use serde_json::Value;
 #[cfg(unix)]
 use started::OpenSearch;
 
-/// More than this on one page, nobody looks at.
+/// Most panels of one page: nobody looks at more.
 const MOST_PANELS: usize = 12;
 /// Grafana's pages have so many columns.
 const GRID_COLUMNS: u64 = 24;
@@ -130,7 +130,7 @@ fn real_servers() -> Vec<Trial> {
     trials
 }
 
-/// OpenSearch as `tests/servers/fetch` provides it, or the running one that
+/// OpenSearch as `tests/servers/fetch` installs it, or the running one that
 /// `OPENSEARCH_URL` names. Without Vector its programs make the documents.
 #[cfg(unix)]
 fn opensearch() -> Vec<Trial> {

@@ -31,7 +31,7 @@ enum How {
     ByHand(&'static str),
 }
 
-/// How commands that begin so are tested; the first that fits counts.
+/// How commands with these beginnings are tested; the first one that fits counts.
 const HOW: &[(&str, How)] = &[
     ("qlik-sessions stream", How::UntilFirstLine),
     ("qlik-sessions demo --record", How::Run),
@@ -69,7 +69,7 @@ fn shell_lines(document: &Document) -> Vec<ShellLine> {
         let mut command = String::new();
         for (index, line) in block.lines.iter().enumerate() {
             command.push_str(without_comment(line));
-            // A line that ends so goes on in the next one.
+            // A line with this end continues in the next one.
             if command.ends_with('\\') {
                 command.pop();
             } else if !command.is_empty() {
@@ -242,7 +242,7 @@ pub fn every_command_line_is_valid() {
                 count += 1;
                 let result = Cli::try_parse_from(std::iter::once("qlik-sessions").chain(arguments));
                 if let Err(error) = result {
-                    // The text names a command without all that it needs.
+                    // The text names a command without all of its arguments.
                     let is_short = matches!(
                         error.kind(),
                         ErrorKind::MissingRequiredArgument | ErrorKind::DisplayVersion
@@ -266,7 +266,7 @@ fn arguments(line: &str) -> Option<Vec<&str>> {
     let end = [" | ", " > ", "; ", " && ", "  #"].iter().filter_map(|end| rest.find(end)).min();
     let words = rest[..end.unwrap_or(rest.len())].split_whitespace();
     let arguments: Vec<&str> = words.map(|word| word.trim_matches(['"', '\''])).collect();
-    // Paths of the program stand in many lines that do not call it.
+    // Many lines name a path of the program and do not call it.
     let is_call =
         arguments.first().is_some_and(|word| word.starts_with(|c: char| c.is_lowercase()));
     is_call.then_some(arguments)

@@ -11,7 +11,7 @@ use qlik_sessions::site::Fault;
 
 use crate::markdown::root;
 
-/// Each crate in Cargo.toml stands in the table of dependencies, and no other does.
+/// Each crate in Cargo.toml is in the table of dependencies, and no other is.
 pub fn every_dependency_is_explained() {
     let explained: BTreeSet<String> =
         rows("## Dependencies").iter().flat_map(|row| code_spans(&row[0])).collect();

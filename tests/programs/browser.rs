@@ -10,11 +10,11 @@ use crate::{
 
 /// The tests, and the programs that each needs.
 pub const TESTS: &[Test] = tests![
-    ["chromium"] a_browser_has_nothing_to_say_about_a_report,
+    ["chromium"] a_browser_logs_no_error_about_a_report,
 ];
 
-/// Its own policy would show here, too, if anything were against it.
-fn a_browser_has_nothing_to_say_about_a_report() {
+/// A breach of the page's own content security policy would be logged, too.
+fn a_browser_logs_no_error_about_a_report() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = |name: &str| folder.path().join(name);
     let mut record = program();

@@ -35,7 +35,7 @@ pub fn post_form(url: &str, fields: &[(&str, &str)]) -> Result<Value, String> {
     request(Method::POST, url, "application/x-www-form-urlencoded", &parameters(fields))
 }
 
-/// Names and values as they stand in an address.
+/// Names and values as part of an address.
 pub fn parameters(fields: &[(&str, &str)]) -> String {
     let encoded: Vec<String> =
         fields.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();

@@ -28,12 +28,12 @@ pub fn trial(
     Trial::test(name, run).with_ignored_flag(missing.is_some())
 }
 
-/// Why one of these programs cannot be used; none where all can.
+/// Why one of these programs cannot be used; none where all can be used.
 pub fn missing_of(programs: &[impl AsRef<str>]) -> Option<String> {
     programs.iter().find_map(|program| missing(program.as_ref()))
 }
 
-/// Why a program cannot be used; none where it can.
+/// Why a program cannot be used; none where it can be used.
 pub fn missing(program: &str) -> Option<String> {
     let paths = env::var_os("PATH").unwrap_or_default();
     let extra = ["/usr/sbin", "/sbin"].map(PathBuf::from);
@@ -47,7 +47,7 @@ fn is_program(folder: &Path, program: &str) -> bool {
     folder.join(program).is_file() || folder.join(format!("{program}.exe")).is_file()
 }
 
-/// LibreSSL, which macOS calls openssl, makes other files.
+/// LibreSSL, which macOS installs as openssl, makes other files.
 fn openssl_is_3() -> bool {
     Command::new("openssl")
         .arg("version")

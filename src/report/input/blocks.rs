@@ -7,14 +7,15 @@ use std::{
 
 use super::Source;
 
-/// About how much a block has. It stays in a processor's cache until it is parsed.
+/// About how large a block is: small enough to stay in a processor's cache until it is
+/// parsed.
 const BLOCK_BYTES: u64 = 256 * 1024;
 
 /// Longest line that can be an event: many times what `maxLineBytes` is by
-/// default. More is cut, so that a file of another kind takes no memory.
+/// default. Longer ones are cut, so that a file of another kind does not fill memory.
 const MAX_LINE_BYTES: usize = 64 * 1024 * 1024;
 
-/// What takes less time to read needs no message.
+/// Messages about the progress begin after this time.
 const PROGRESS_AFTER: Duration = Duration::from_secs(1);
 
 /// Time between two messages about the progress.
@@ -23,7 +24,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 /// The blocks of one source, in order.
 pub struct Blocks<'a> {
     reader: Box<dyn Read + Send>,
-    /// The begin of the line that the latest block did not end.
+    /// The beginning of a line whose end is not in the latest block.
     rest: Vec<u8>,
     /// Why nothing more can be read, until that is reported.
     error: Option<io::Error>,

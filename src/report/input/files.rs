@@ -48,8 +48,8 @@ impl std::fmt::Display for Source {
     }
 }
 
-/// Unpacks what is packed, and makes UTF-8 of UTF-16. The first bytes decide, not
-/// the name: stdin has none, and agents rotate files under any.
+/// Unpacks a compressed source, and converts UTF-16 to UTF-8. The first bytes decide,
+/// not the name: stdin has none, and agents give rotated files any name.
 fn unpacked(mut packed: impl BufRead + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
     let mut first = Vec::new();
     packed.by_ref().take(4).read_to_end(&mut first)?;

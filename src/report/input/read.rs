@@ -10,10 +10,11 @@ use std::{
 
 use super::{Record, Source, blocks::Blocks};
 
-/// More would wait for each other: one at a time reads, one at a time hands over.
+/// Most threads. More would wait for each other, because reading and handing over are
+/// each done by one at a time.
 const MAX_THREADS: usize = 8;
 
-/// Hands every line that is not blank to `each`: its event, or none where it is no event.
+/// Hands every line that is not blank to `each`: its event, or none where it is not one.
 ///
 /// # Errors
 /// When the source cannot be opened, or ends in the middle of a packed stream.
@@ -32,7 +33,7 @@ pub fn read_records(
     })
 }
 
-/// What one of the threads does.
+/// One of the threads.
 fn read_blocks<F: FnMut(Option<&mut Record<'_>>)>(
     blocks: &Mutex<Blocks<'_>>,
     turns: &Turns<F>,
@@ -51,13 +52,13 @@ fn lines(block: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut start = 0;
     let ends = memchr::memchr_iter(b'\n', block).chain([block.len()]);
     let lines = ends.map(move |end| &block[std::mem::replace(&mut start, end + 1)..end]);
-    // Each of several files that were joined may begin with this mark.
+    // Where several files were joined, each may begin with a byte order mark.
     lines
         .map(|line| line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line).trim_ascii())
         .filter(|line| !line.is_empty())
 }
 
-/// Lets the blocks pass in their order.
+/// Makes the threads hand over their blocks in order.
 struct Turns<F> {
     /// The number of the block that is next, and what takes its lines.
     next: Mutex<(usize, F)>,

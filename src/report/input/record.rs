@@ -1,4 +1,4 @@
-//! One line as an event, as far as a report needs it. Agents add keys of their
+//! One line as an event, with the keys that a report needs. Agents add keys of their
 //! own and may change the order of keys; both are fine.
 
 use std::borrow::Cow;
@@ -155,13 +155,13 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// The event on this line, if it is one: JSON with what every event has,
-    /// and with what its kind needs.
+    /// The event on this line, if it is one: JSON with the keys that every event has, and
+    /// those that its kind needs.
     pub fn parse(line: &'a [u8]) -> Option<Self> {
         let record: Self = match str::from_utf8(line) {
-            // What is valid as a whole is not checked once more piece by piece.
+            // The line is valid as a whole, so its pieces are not checked again.
             Ok(text) => serde_json::from_str(text),
-            // The damage may be in a text that a report does not need.
+            // The line is not UTF-8. That may be in a text that a report does not need.
             Err(_) => serde_json::from_slice(line),
         }
         .ok()?;

@@ -1,5 +1,5 @@
-//! Drawings, as SVG within the page. Each is drawn twice, for a wide and for a
-//! narrow page: one that is scaled down has no readable text.
+//! Charts, as SVG within the page. Each is drawn twice, for a wide and for a narrow page,
+//! because the text of a chart that is scaled down cannot be read.
 
 use std::fmt::Write;
 
@@ -25,7 +25,7 @@ pub struct Lines<'a> {
     pub height: f64,
     /// The first and the last time of the axis.
     pub bounds: (Time, Time),
-    /// Sessions and users at each time, none where not known.
+    /// Sessions and users at each time; none where they are not known.
     pub points: &'a [Point],
     /// Times without polls.
     pub gaps: &'a [Gap],
@@ -98,8 +98,8 @@ fn time_axis(times: &TimeScale, zone: &TimeZone, bottom: f64) -> Markup {
     }
 }
 
-/// A line that is broken where nothing is known. Of the numbers that share a
-/// place, the greatest is drawn.
+/// A line with gaps where nothing is known. Of the numbers that share a pixel, the
+/// greatest is drawn.
 fn path(
     points: &[(Time, Option<u64>)],
     gaps: &[Gap],
@@ -130,12 +130,12 @@ fn path(
 struct Place {
     x: f64,
     y: f64,
-    /// A line leads here from the one before.
+    /// Whether a line leads here from the point before.
     is_joined: bool,
 }
 
-/// What is nearer than a pixel is one: a month has more polls than a page has
-/// pixels. A shorter break is not drawn; the marks below the axis show it.
+/// Joins points that are less than a pixel apart: a month has more polls than a page has
+/// pixels. A gap shorter than that is not drawn; the marks below the axis show it.
 fn add_place(places: &mut Vec<Place>, mut place: Place) {
     if let Some(last) = places.last_mut() {
         if place.x - last.x < 1.0 {
@@ -152,7 +152,7 @@ fn written(places: &[Place]) -> String {
     for (number, place) in places.iter().enumerate() {
         let command = if place.is_joined { 'L' } else { 'M' };
         let _ = write!(path, "{command}{:.1} {:.1}", place.x, place.y);
-        // A point alone shows by its round ends.
+        // A single point is visible because the line's ends are round.
         if !place.is_joined && places.get(number + 1).is_none_or(|next| !next.is_joined) {
             path.push_str("h0");
         }

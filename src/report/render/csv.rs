@@ -43,7 +43,8 @@ pub fn write_csv(report: &Report, out: &mut impl Write) -> io::Result<()> {
     csv.flush()
 }
 
-/// Adds an object as a row, a list as rows; what is within, as a table of its own.
+/// Adds an object as a row, and a list as rows. Lists and objects inside become tables
+/// of their own.
 fn add_table(rows: &mut Vec<Row>, name: &str, table: Value) {
     match table {
         Value::Array(items) => items.into_iter().for_each(|item| add_table(rows, name, item)),
@@ -85,7 +86,7 @@ fn harmless(text: &str) -> String {
     }
 }
 
-/// The operating system's error, so that a reader that left is known as that.
+/// The operating system's error, so that a closed pipe is recognised as one.
 fn io_error(error: csv::Error) -> io::Error {
     match error.into_kind() {
         csv::ErrorKind::Io(error) => error,

@@ -36,7 +36,7 @@ pub fn page(report: &Report, zone: &TimeZone) -> String {
     .into_string()
 }
 
-/// Nothing but the page's own style, which its hash names.
+/// The content security policy: nothing but the page's own style, known by its hash.
 fn policy() -> String {
     let hash = STANDARD.encode(digest(&SHA256, STYLE.as_bytes()));
     format!("default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'")
@@ -207,7 +207,7 @@ impl Page<'_> {
         table(label, &columns, &body)
     }
 
-    /// The table of days has the date at the row's begin.
+    /// The table of days has the date in the first column.
     fn peak_time(&self, span: &Span) -> String {
         let time = span.peak_at.map_or_else(String::new, |at| self.time(at));
         let date = span.date.as_deref().unwrap_or_default();
@@ -397,7 +397,7 @@ impl Page<'_> {
                         (seconds(sessions.mean_seconds)) " (mean). "
                     }
                     @if sessions.ended_begin_unseen > 0 {
-                        "The begin of " (sessions.ended_begin_unseen) " of those was not seen: they lasted longer. "
+                        "The start of " (sessions.ended_begin_unseen) " of those was not seen: they lasted longer. "
                     }
                     "A length marked ≥ is a lower bound."
                 }
@@ -438,14 +438,14 @@ impl Page<'_> {
                 "Made by qlik-sessions from " (lines.events) " events; "
                 (lines.repeated) " repeated ones were left out"
                 @if lines.other_sites > 0 { ", " (lines.other_sites) " of other sites" }
-                @if lines.not_events > 0 { ", and " (lines.not_events) " lines that are no events" }
+                @if lines.not_events > 0 { ", and " (lines.not_events) " lines that are not events" }
                 "."
             }
         }
     }
 
-    /// A time as the clock shows it there; the offset distinguishes the two hours
-    /// apart that one hour becomes when the clocks are put back.
+    /// A time as the clock shows it there. The offset distinguishes the two hours with the
+    /// same name when the clocks are put back.
     fn time(&self, at: At) -> String {
         let zoned = at.timestamp().to_zoned_datetime(self.zone.clone());
         let is_double = self.zone.to_ambiguous_zoned_datetime(zoned.datetime()).is_ambiguous();

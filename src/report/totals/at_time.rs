@@ -60,8 +60,8 @@ impl AtMoment<'_> {
         found.user_count = self.user_count(found.session_count);
     }
 
-    /// Different users; where they are not named, the summary of a single
-    /// target knows how many there are.
+    /// Different users. Where they are not named, the summary of a single target has
+    /// their number.
     fn user_count(&self, sessions: Option<u64>) -> Option<u64> {
         let named = self.named_users();
         if !named.is_empty() || sessions == Some(0) {

@@ -16,7 +16,7 @@ use super::{
     visits::{Visit, Visits},
 };
 
-/// What a report is asked.
+/// The questions to a report.
 #[derive(Clone, Debug)]
 pub struct Question {
     /// Not before it, in milliseconds since 1970.
@@ -415,7 +415,7 @@ impl Summed {
     }
 }
 
-/// The greatest number, and the first place where it is.
+/// The greatest number, and the first place that has it.
 fn first_peak(numbers: impl Iterator<Item = Option<u64>>) -> Option<(usize, u64)> {
     let known = numbers.enumerate().filter_map(|(place, number)| Some((place, number?)));
     known.reduce(|peak, next| if next.1 > peak.1 { next } else { peak })

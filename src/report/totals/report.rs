@@ -182,7 +182,7 @@ pub struct SessionTotals {
     /// Half of those lasted no longer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub median_seconds: Option<f64>,
-    /// Ended ones whose begin was not seen: they lasted longer than was counted.
+    /// Ended ones whose start was not seen: they lasted longer than was counted.
     pub ended_begin_unseen: u64,
     /// The longest ones, the longest first.
     pub longest: Vec<LongSession>,
@@ -205,7 +205,7 @@ pub struct LongSession {
     pub first_seen: At,
     /// The last poll that saw it.
     pub last_seen: At,
-    /// Between them; a lower bound unless begin and end were seen.
+    /// The time between them; a lower bound unless both start and end were seen.
     pub seconds: u64,
     /// A poll before it did not have it.
     pub begin_seen: bool,
