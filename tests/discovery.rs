@@ -320,7 +320,7 @@ fn a_repository_that_is_down_later_changes_nothing() {
     let errors = of_kind(&stream.seen, "discovery_error");
     let error = errors.last().expect("errors");
     assert_eq!(error["consecutive_failures"], errors.len());
-    assert_eq!(error["server_name"], "localhost");
+    assert_eq!(error["server_name"], "127.0.0.1");
     assert!(error["hint"].as_str().expect("a hint").contains("INTERNAL\\sa_api"), "{error}");
     assert!(of_kind(&stream.seen, "target_removed").is_empty());
     assert_valid(&stream.seen);
@@ -360,7 +360,7 @@ fn without_any_list_stream_waits_and_once_fails() {
     assert!(of_kind(&stream.seen, "target_added").is_empty());
     let (_, log) = ended(stream);
     assert!(
-        log.contains("nothing can be polled before the repository service localhost:"),
+        log.contains("nothing can be polled before the repository service 127.0.0.1:"),
         "{log}"
     );
 }
@@ -710,7 +710,9 @@ fn demo_needs_no_list_of_virtual_proxies() {
     assert_eq!(targets(&poll, "session_summary"), expected);
     let summary = of_kind(&poll, "session_summary")[0];
     assert_eq!(summary["tags"], json!({"environment": "demo"}));
+    let dialled = summary["proxy_host"].as_str().expect("an address");
+    assert!(dialled.starts_with("127.0.0.1:"), "a container knows no names: {dialled}");
     assert_valid(&poll);
     let (_, log) = ended(demo);
-    assert!(log.contains("polling what the repository service localhost:"), "{log}");
+    assert!(log.contains("polling what the repository service 127.0.0.1:"), "{log}");
 }

@@ -13,8 +13,11 @@ use crate::{cli::DemoArgs, site::Site};
 
 /// Time between polls.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// Lines of `sessionSource.discovery`.
-const DISCOVERY: &str = "      interval: 10000\n      tags: {environment: demo}";
+/// Lines of `sessionSource.discovery`. Nodes are dialled by address: a container may know
+/// no names, not even `localhost`.
+const DISCOVERY: &str = "      interval: 10000
+      tags: {environment: demo}
+      addresses: {localhost: 127.0.0.1}";
 
 pub fn run(args: &DemoArgs) -> Result<Exit, CommandError> {
     match args.record {

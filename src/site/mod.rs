@@ -367,7 +367,7 @@ impl Site {
   userSessions: {{enableSessionExtract: true, pollingInterval: {}}}
   sessionSource:
     discovery:
-      host: \"localhost:{}\"
+      host: \"127.0.0.1:{}\"
 {discovery}
 {session_source}
 ",
