@@ -144,7 +144,7 @@ pub struct Record<'a> {
     pub keyframe: Option<bool>,
     /// Targets of a poll.
     pub targets: Option<u64>,
-    /// How many users hold as many sessions as they may.
+    /// How many users hold as many sessions as allowed.
     pub users_at_session_limit: Option<u64>,
     /// Their names.
     #[serde(borrow)]

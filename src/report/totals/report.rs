@@ -43,7 +43,7 @@ pub struct Report {
     pub users: Option<Vec<UserTotals>>,
     /// All sessions.
     pub sessions: SessionTotals,
-    /// Users with as many parallel sessions as they may have.
+    /// Users with as many parallel sessions as allowed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_limit: Option<SessionLimit>,
     /// By weekday and hour of the day.
@@ -213,7 +213,7 @@ pub struct LongSession {
     pub end_seen: bool,
 }
 
-/// Users with as many parallel sessions as they may have.
+/// Users with as many parallel sessions as allowed.
 #[derive(Debug, Serialize)]
 pub struct SessionLimit {
     /// Most such users at one poll.

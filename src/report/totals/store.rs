@@ -147,7 +147,7 @@ pub struct SitePoll {
     pub targets: u64,
     /// Distinct users of the targets that answered.
     pub user_count: Option<u64>,
-    /// Users that hold as many sessions as they may.
+    /// Users that hold as many sessions as allowed.
     pub users_at_session_limit: Option<u64>,
     /// Who they are.
     pub users_at_limit: Vec<UserIndex>,
