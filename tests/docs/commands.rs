@@ -28,7 +28,7 @@ enum How {
     /// Lets Fluent Bit read the named file.
     DryRun,
     /// Nothing, for this reason.
-    ByHand(&'static str),
+    NotRun(&'static str),
 }
 
 /// How commands with these beginnings are tested; the first one that fits counts.
@@ -38,14 +38,14 @@ const HOW: &[(&str, How)] = &[
     ("qlik-sessions demo", How::UntilFirstLine),
     ("qlik-sessions", How::Run),
     ("openssl", How::Run),
-    ("docker", How::ByHand("needs an image")),
+    ("docker", How::NotRun("needs an image")),
     ("cargo run", How::UntilFirstLine),
-    ("cd ", How::ByHand("a folder of the reader's")),
-    ("cargo", How::ByHand("builds or tests this project")),
-    (".ci/run", How::ByHand("runs this test, too")),
-    ("(cd vector/vrl-tests", How::ByHand("builds or tests this project")),
-    ("(cd fuzz", How::ByHand("builds or tests this project")),
-    ("vector validate", How::ByHand("has a placeholder; the tests of Vector's files do this")),
+    ("cd ", How::NotRun("a folder of the reader's")),
+    ("cargo", How::NotRun("builds or tests this project")),
+    (".ci/run", How::NotRun("runs this test, too")),
+    ("(cd vector/vrl-tests", How::NotRun("builds or tests this project")),
+    ("(cd fuzz", How::NotRun("builds or tests this project")),
+    ("vector validate", How::NotRun("has a placeholder; the tests of Vector's files do this")),
     ("vector -c", How::Validate),
     ("fluent-bit -c", How::DryRun),
 ];
@@ -104,13 +104,13 @@ fn trial(line: ShellLine) -> Trial {
         How::UntilFirstLine => run_until_first_line(&line.command),
         How::Validate => check(&["vector", "validate", "--no-environment"], &line),
         How::DryRun => check(&["fluent-bit", "--dry-run", "-c"], &line),
-        How::ByHand(_) => {}
+        How::NotRun(_) => {}
     })
 }
 
 fn not_run_because(line: &ShellLine, how: How) -> Option<String> {
-    if let How::ByHand(why) = how {
-        return Some(format!("by hand: {why}"));
+    if let How::NotRun(why) = how {
+        return Some(format!("not run: {why}"));
     }
     if cfg!(not(unix)) {
         return Some("these lines are for a shell of Unix".to_owned());
