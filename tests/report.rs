@@ -958,35 +958,40 @@ fn a_session_that_a_restart_cuts_is_one() {
 /// Two pollers of the same target at other times: each has its own ids.
 #[test]
 fn two_pollers_of_one_target_see_one_session() {
-    let mut events = Vec::new();
-    for poller in 0..2 {
-        let time = |poll: i64| text(poll * INTERVAL + poller * 15_000);
-        let mut add = |kind: &str, poll: i64, keys: Value| {
-            let mut event = simple_event(kind, poll, &format!("{poller}"), keys);
-            event["timestamp"] = json!(time(poll));
-            events.push(event);
-        };
-        let session = |last: Option<i64>| {
-            let mut keys = json!({"session_id": "s", "user_directory": "D", "user_id": "x",
-                "user": "D\\x", "first_seen": time(1)});
-            if let Some(last) = last {
-                keys["last_seen"] = json!(time(last));
-                keys["duration_seconds"] = json!(2 * INTERVAL / 1000);
-            }
-            keys
-        };
-        for poll in 0..6 {
-            let count = i64::from((1..=3).contains(&poll));
-            add("session_summary", poll, json!({"session_count": count, "user_count": count}));
-        }
-        add("session_started", 1, session(None));
-        add("session_ended", 4, session(Some(3)));
+    for last in [1, 3] {
+        let events: Vec<Value> = (0..2).flat_map(|poller| events_of_poller(poller, last)).collect();
+        let report = report_of(&events, &["--timezone", "UTC"]);
+        let length = (last - 1) * INTERVAL + 15_000;
+        assert_eq!(report["days"][0]["peak_sessions"], 1);
+        assert_eq!(report["gaps"], json!([]));
+        let sessions = &report["sessions"];
+        assert_eq!((&sessions["count"], &sessions["ended"]), (&json!(1), &json!(1)));
+        assert_eq!(sessions["mean_seconds"], length as f64 / 1000.0);
+        assert_eq!(report["users"][0]["hours"], length as f64 / HOUR as f64);
     }
-    let report = report_of(&events, &["--timezone", "UTC"]);
-    assert_eq!(report["days"][0]["peak_sessions"], 1);
-    let sessions = &report["sessions"];
-    assert_eq!((&sessions["count"], &sessions["ended"]), (&json!(1), &json!(1)));
-    assert_eq!(report["users"][0]["hours"], (2 * INTERVAL + 15_000) as f64 / HOUR as f64);
+}
+
+/// One session, there from poll 1 to the last one that is given.
+fn events_of_poller(poller: i64, last: i64) -> Vec<Value> {
+    let time = |poll: i64| text(poll * INTERVAL + poller * 15_000);
+    let event = |kind: &str, poll: i64, keys: Value| {
+        let mut event = simple_event(kind, poll, &format!("{poller}"), keys);
+        event["timestamp"] = json!(time(poll));
+        event
+    };
+    let session = json!({"session_id": "s", "user_directory": "D", "user_id": "x", "user": "D\\x",
+        "first_seen": time(1)});
+    let mut ended = session.clone();
+    ended["last_seen"] = json!(time(last));
+    ended["duration_seconds"] = json!((last - 1) * INTERVAL / 1000);
+    let mut events =
+        vec![event("session_started", 1, session), event("session_ended", last + 1, ended)];
+    for poll in 0..6 {
+        let count = i64::from((1..=last).contains(&poll));
+        let keys = json!({"session_count": count, "user_count": count});
+        events.push(event("session_summary", poll, keys));
+    }
+    events
 }
 
 #[test]

@@ -16,7 +16,7 @@ use super::{CommandError, Exit, counted, time_zone};
 use crate::{
     cli::{ReportArgs, ReportOutput},
     report::{
-        input::{Source, read_records},
+        input::{Progress, Source, read_records},
         render,
         totals::{Question, Report, Store, Time, count},
     },
@@ -25,10 +25,11 @@ use crate::{
 pub fn run(args: &ReportArgs) -> Result<Exit, CommandError> {
     let question = question(args)?;
     let mut store = Store::new(args.site.clone());
+    let mut progress = Progress::default();
     let mut exit = Exit::Done;
     for path in &args.files {
         let source = Source::new(path);
-        if let Err(error) = read_records(&source, |record| store.add_line(record)) {
+        if let Err(error) = read_records(&source, &mut progress, |record| store.add_line(record)) {
             tracing::error!("{source} cannot be read to the end: {error}");
             exit = Exit::Failed;
         }

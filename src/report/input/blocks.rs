@@ -30,7 +30,8 @@ pub struct Blocks<'a> {
     error: Option<io::Error>,
     is_at_end: bool,
     number: usize,
-    progress: Progress<'a>,
+    progress: &'a mut Progress,
+    source: &'a Source,
 }
 
 impl<'a> Blocks<'a> {
@@ -38,14 +39,15 @@ impl<'a> Blocks<'a> {
     ///
     /// # Errors
     /// When that fails.
-    pub fn open(source: &'a Source) -> io::Result<Self> {
+    pub fn open(source: &'a Source, progress: &'a mut Progress) -> io::Result<Self> {
         Ok(Self {
             reader: source.open()?,
             rest: Vec::new(),
             error: None,
             is_at_end: false,
             number: 0,
-            progress: Progress::new(source),
+            progress,
+            source,
         })
     }
 
@@ -65,7 +67,7 @@ impl<'a> Blocks<'a> {
                     self.error = Some(error);
                 }
             }
-            self.progress.add(block.len() - start);
+            self.progress.add(self.source, block.len() - start);
             let line_end = memchr::memrchr(b'\n', &block[start..]).map(|at| start + at + 1);
             if let Some(end) = line_end {
                 self.rest = block.split_off(end);
@@ -86,22 +88,25 @@ impl<'a> Blocks<'a> {
     }
 }
 
-struct Progress<'a> {
-    source: &'a Source,
+/// Says how far it is, where it takes longer than a second to read all sources.
+#[derive(Debug)]
+pub struct Progress {
     next: Instant,
     bytes: usize,
 }
 
-impl<'a> Progress<'a> {
-    fn new(source: &'a Source) -> Self {
-        Self { source, next: Instant::now() + PROGRESS_AFTER, bytes: 0 }
+impl Default for Progress {
+    fn default() -> Self {
+        Self { next: Instant::now() + PROGRESS_AFTER, bytes: 0 }
     }
+}
 
-    fn add(&mut self, bytes: usize) {
+impl Progress {
+    fn add(&mut self, source: &Source, bytes: usize) {
         self.bytes += bytes;
         if Instant::now() >= self.next {
             self.next = Instant::now() + PROGRESS_EVERY;
-            tracing::info!("reading {}: {} MB", self.source, self.bytes / 1_000_000);
+            tracing::info!("read {} MB, now {source}", self.bytes / 1_000_000);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use super::{Record, Source, blocks::Blocks};
+use super::{Progress, Record, Source, blocks::Blocks};
 
 /// Most threads. More would wait for each other, because reading and handing over are
 /// each done by one at a time.
@@ -21,9 +21,10 @@ const MAX_THREADS: usize = 8;
 /// The lines before that were handed over.
 pub fn read_records(
     source: &Source,
+    progress: &mut Progress,
     each: impl FnMut(Option<&mut Record<'_>>) + Send,
 ) -> io::Result<()> {
-    let blocks = Mutex::new(Blocks::open(source)?);
+    let blocks = Mutex::new(Blocks::open(source, progress)?);
     let turns = Turns { next: Mutex::new((0, each)), changed: Condvar::new() };
     let threads = thread::available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS);
     thread::scope(|scope| {
@@ -87,7 +88,7 @@ mod tests {
 
     use flate2::{Compression, write::GzEncoder};
 
-    use super::{super::Source, read_records};
+    use super::{Progress, Source, read_records};
 
     const LINES: usize = 4_000;
 
@@ -128,7 +129,7 @@ mod tests {
     fn ids(path: &Path) -> (Vec<u128>, bool) {
         let mut ids = Vec::new();
         let each = |record: Option<&mut super::Record<'_>>| ids.push(record.expect("one").id());
-        let is_whole = read_records(&Source::new(path), each).is_ok();
+        let is_whole = read_records(&Source::new(path), &mut Progress::default(), each).is_ok();
         (ids, is_whole)
     }
 }

@@ -36,6 +36,19 @@ impl Stay {
         start <= self.last_seen && self.first_seen <= end
     }
 
+    /// As two pollers of the same target saw it.
+    fn joined(self, other: Self) -> Self {
+        let first_seen = self.first_seen.min(other.first_seen);
+        let last_seen = self.last_seen.max(other.last_seen);
+        Self {
+            first_seen,
+            last_seen,
+            seconds: rounded_seconds(last_seen - first_seen),
+            begin_seen: self.begin_seen || other.begin_seen,
+            end_seen: self.end_seen && other.end_seen,
+        }
+    }
+
     /// A program that was started again does not know when a session began;
     /// the events from before that do.
     fn extend_back_to(&mut self, first_seen: Time, begin_seen: bool) {
@@ -94,7 +107,7 @@ fn stays(
     visits: &Visits<'_>,
     session: &SessionFacts,
 ) -> Vec<Stay> {
-    let mut stays = ended_stays(visits, session);
+    let (mut stays, mut ended) = (Vec::new(), ended_stays(visits, session));
     let answers = &timeline.targets[session.target].answers;
     let mut end_before = None;
     for (first, last) in visits.runs(session) {
@@ -103,12 +116,13 @@ fn stays(
         let first_seen = begin.map_or(start, |begin| begin.time);
         // Without begins (`transform`), an answer before shows it.
         let begin_seen = begin.map_or(session.begins.is_empty() && first > 0, |b| !b.is_bound);
-        let mut has_end = false;
-        for stay in stays.iter_mut().filter(|stay| stay.overlaps(start, end)) {
+        let is_in_run = |stay: &mut Stay| stay.overlaps(start, end);
+        if let Some(mut stay) = ended.extract_if(.., is_in_run).reduce(Stay::joined) {
             stay.extend_back_to(first_seen, begin_seen);
-            has_end = true;
+            stays.push(stay);
+            continue;
         }
-        let is_known = has_end || session.ends.iter().any(|e| Stay::ended(e).overlaps(start, end));
+        let is_known = session.ends.iter().any(|known| Stay::ended(known).overlaps(start, end));
         if is_known || !visits.touches(session.target, (first, last)) {
             continue;
         }
@@ -123,6 +137,7 @@ fn stays(
                 && is_missed_next(store, session, end, answers.get(last + 1)),
         });
     }
+    stays.extend(ended);
     stays
 }
 
@@ -147,12 +162,7 @@ fn ended_stays(visits: &Visits<'_>, session: &SessionFacts) -> Vec<Stay> {
     for end in ends {
         let stay = Stay::ended(end);
         match stays.last_mut() {
-            Some(known) if stay.first_seen <= known.last_seen => {
-                known.first_seen = known.first_seen.min(stay.first_seen);
-                known.last_seen = stay.last_seen;
-                known.seconds = known.seconds.max(stay.seconds);
-                known.begin_seen |= stay.begin_seen;
-            }
+            Some(known) if stay.first_seen <= known.last_seen => *known = known.joined(stay),
             _ => stays.push(stay),
         }
     }

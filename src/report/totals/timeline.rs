@@ -228,11 +228,12 @@ fn root(together: &[usize], mut number: usize) -> usize {
     number
 }
 
-/// The median of the times between one and the next.
+/// The time between one and the next that three of four do not exceed. The median would
+/// not do: two pollers of one target poll shortly after each other.
 pub fn usual_interval(times: &[Time]) -> Option<Time> {
     let mut intervals: Vec<Time> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
     intervals.sort_unstable();
-    intervals.get(intervals.len().checked_sub(1)? / 2).copied()
+    intervals.get(intervals.len().checked_sub(1)? * 3 / 4).copied()
 }
 
 impl TargetPolls {
