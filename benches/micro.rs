@@ -91,7 +91,7 @@ fn serialise(bencher: Bencher, sessions: usize) {
         }
         lines.take()
     };
-    bencher.counter(BytesCount::new(write().len())).bench(write);
+    bencher.counter(BytesCount::new(write().len())).bench_local(write);
 }
 
 /// Writes the summary: counts users and lists them in order.
@@ -101,7 +101,7 @@ fn summarise(bencher: Bencher, sessions: usize) {
     let keys = keys();
     let events = TargetEvents::new(&keys, None, Timestamp::UNIX_EPOCH);
     let facts = SummaryFacts { users_are_shown: true, ..SummaryFacts::default() };
-    bencher.bench(|| {
+    bencher.bench_local(|| {
         let mut lines = Lines::new(MAX_LINE);
         events.summary(&mut lines, &snapshot, &facts);
         lines.take()

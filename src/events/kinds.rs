@@ -58,7 +58,7 @@ pub struct SessionKeys<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<FullName<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub first_seen: Option<Time>,
+    pub first_seen: Option<&'a str>,
     #[serde(skip_serializing_if = "is_false")]
     pub first_seen_at_baseline: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -236,7 +236,7 @@ mod tests {
             user_directory: Some("LAB"),
             user_id: Some("goran"),
             user: Some(FullName { directory: "LAB", id: "goran" }),
-            first_seen: time(),
+            first_seen: Some("1970-01-01T00:00:00.000Z"),
             first_seen_at_baseline: true,
             last_seen: None,
             duration_seconds: None,

@@ -6,6 +6,8 @@ mod id;
 mod kinds;
 mod lines;
 
+use std::{cell::RefCell, rc::Rc};
+
 use jiff::Timestamp;
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -53,6 +55,7 @@ pub struct TargetEvents<'a> {
     /// As all events of the poll write it, and their ids hold it.
     time: String,
     session_frame: Frame,
+    last_first_seen: RefCell<Option<(Timestamp, Rc<str>)>>,
 }
 
 /// What a summary says beside counts.
@@ -80,7 +83,7 @@ impl<'a> TargetEvents<'a> {
             target: Some(target),
             keys: NoKeys {},
         });
-        Self { target, site, time, session_frame }
+        Self { target, site, time, session_frame, last_first_seen: RefCell::default() }
     }
 
     /// An event; `time` and `facts` distinguish it from others of its kind and target.
@@ -149,7 +152,8 @@ impl<'a> TargetEvents<'a> {
         session: &Session<'_>,
         seen: Option<Seen>,
     ) -> bool {
-        let keys = SessionKeys::new(session, seen);
+        let first_seen = seen.map(|seen| self.first_seen(seen));
+        let keys = SessionKeys::new(session, seen, first_seen.as_deref());
         match event {
             SessionEvent::Session => {
                 let id = self.id("session", Some(&self.time), &keys.facts());
@@ -177,7 +181,7 @@ impl<'a> TargetEvents<'a> {
             user_directory: directory,
             user_id: id,
             user: FullName::new(directory, id),
-            first_seen: Some(Time(ended.seen.first_seen())),
+            first_seen: Some(&self.first_seen(ended.seen)),
             first_seen_at_baseline: ended.seen.at_baseline,
             last_seen: Some(Time(since)),
             duration_seconds: Some(seconds_between(ended.seen.first_seen(), since)),
@@ -185,6 +189,21 @@ impl<'a> TargetEvents<'a> {
         };
         let id_time = id_time.map(|time| Time(time).to_string());
         self.add_change(lines, "session_ended", id_time.as_deref(), keys)
+    }
+
+    /// As events write it. Most sessions of an answer were first seen at one of few
+    /// times, so the last text is kept.
+    fn first_seen(&self, seen: Seen) -> Rc<str> {
+        let time = seen.first_seen();
+        let mut last = self.last_first_seen.borrow_mut();
+        match &*last {
+            Some((last, text)) if *last == time => Rc::clone(text),
+            _ => {
+                let text: Rc<str> = Time(time).to_string().into();
+                *last = Some((time, Rc::clone(&text)));
+                text
+            }
+        }
     }
 
     fn add_change(
@@ -239,7 +258,8 @@ impl<'a> TargetEvents<'a> {
         seen: Option<Seen>,
         most: usize,
     ) -> Option<Box<RawValue>> {
-        let mut keys = SessionKeys::new(session, seen);
+        let first_seen = seen.map(|seen| self.first_seen(seen));
+        let mut keys = SessionKeys::new(session, seen, first_seen.as_deref());
         let event_id = self.id("session", Some(&self.time), &keys.facts());
         loop {
             let item = to_raw_value(&GroupedSession { event_id, keys: keys.clone() }).ok()?;
@@ -427,14 +447,14 @@ pub fn site_summary(
 }
 
 impl<'a> SessionKeys<'a> {
-    fn new(session: &'a Session<'_>, seen: Option<Seen>) -> Self {
+    fn new(session: &'a Session<'_>, seen: Option<Seen>, first_seen: Option<&'a str>) -> Self {
         let (directory, id) = (session.user_directory.as_deref(), session.user_id.as_deref());
         Self {
             session_id: session.session_id.as_deref(),
             user_directory: directory,
             user_id: id,
             user: FullName::new(directory, id),
-            first_seen: seen.map(|seen| Time(seen.first_seen())),
+            first_seen,
             first_seen_at_baseline: seen.is_some_and(|seen| seen.at_baseline),
             last_seen: None,
             duration_seconds: None,
