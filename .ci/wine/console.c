@@ -1,4 +1,4 @@
-// Runs a program in a console of its own that nobody sees.
+// Runs a program in a console of its own, which has no window.
 #include "run.h"
 
 int wmain(void) {

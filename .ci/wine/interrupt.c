@@ -1,4 +1,4 @@
-// Runs a program, lets it get a log-off, which it must survive, and then Ctrl-C.
+// Runs a program, and sends it a log-off, which it must survive, and then Ctrl-C.
 #include "run.h"
 #include <stdio.h>
 
@@ -20,7 +20,7 @@ int wmain(void) {
         fputs("a log-off ended the program\n", stderr);
         return 4;
     }
-    // Only now: the program would inherit it.
+    // Not before the start: the program would inherit it.
     SetConsoleCtrlHandler(NULL, TRUE);
     if (!GenerateConsoleCtrlEvent(CTRL_C_EVENT, 0)) return 5;
     return wait_for(program);

@@ -343,7 +343,7 @@ fn moving(plan: &Plan, folder: &Path, nginx: &Nginx, floor: Option<f64>, table: 
         nginx::put(folder, sessions, 0);
     }
     table.row(
-        "the same, a tenth of the sessions others at each poll",
+        "the same, with a tenth of the sessions replaced at each poll",
         &next_to_curl(median(costs), floor),
         "",
         None,

@@ -55,7 +55,7 @@ async fn poll_for_ever(
     output: &Output,
 ) -> Result<Infallible, Closed> {
     tracing::info!(
-        "polling {} every {}",
+        "polling {}, every {}",
         what_is_polled(config),
         humantime::format_duration(config.polling_interval)
     );

@@ -364,7 +364,7 @@ impl Poller {
         }
         if first_list && self.inquiries.have_a_list() && !self.inquiries.is_empty() {
             tracing::info!(
-                "with what {} lists, {} targets are polled",
+                "with the list of {}, {} targets are polled",
                 self.inquiries.names(),
                 self.targets.len()
             );
