@@ -1,6 +1,6 @@
 //! The fixtures of Vector's programs for groups of sessions: what `grouped` writes of a
 //! poll, and what `snapshot` writes of it. After a change that is meant,
-//! `UPDATE=1 cargo test --locked --test groups` writes them anew.
+//! `UPDATE=1 cargo test --locked --test groups` writes them again.
 
 use std::{env, fs, path::Path};
 

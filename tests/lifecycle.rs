@@ -132,9 +132,9 @@ fn a_state_file_that_cannot_be_used_is_kept_aside() {
     let fixture = Fixture::new(&[("sense1", &["/"])], STATE);
     fixture.site.set_sessions("sense1", "/", &named_sessions(&["s1"]));
     for (content, why) in [
-        ("", "is damaged or not ours"),
+        ("", "is damaged, or was not written by qlik-sessions"),
         ("{\"format\":\"qlik-sessions state\",\"version\":1,\"targets\":[", "is damaged"),
-        ("{\"format\":\"something else\",\"version\":1}", "is not ours"),
+        ("{\"format\":\"something else\",\"version\":1}", "was not written by qlik-sessions"),
         ("{\"format\":\"qlik-sessions state\",\"version\":99,\"targets\":{}}", "is of version 99"),
         (
             "{\"format\":\"qlik-sessions state\",\"version\":1,\"targets\":[{\"target\":1}]}",
@@ -174,7 +174,7 @@ fn a_second_program_on_the_same_state_file_refuses() {
     assert_eq!(fixture.once().code, Some(0));
 }
 
-/// On Unix it is the state file itself that is locked, also when it is written anew;
+/// On Unix it is the state file itself that is locked, also when it is written again;
 /// on Windows nobody can delete the file beside it.
 #[test]
 fn a_deleted_lock_file_lets_no_second_program_in() {
@@ -350,7 +350,7 @@ fn a_target_that_missed_the_keyframe_has_it_later() {
     assert_eq!(of_target(&good, "session", "/sales").len(), 1);
 }
 
-/// An agent that was killed starts `stream` anew: what it may have lost comes again.
+/// An agent that was killed starts `stream` again: what it may have lost is sent once more.
 #[test]
 fn starts_and_ends_are_sent_again_when_stream_starts() {
     let fixture = Fixture::new(&[("sense1", &["/"])], STATE);

@@ -133,7 +133,7 @@ pub enum Reason {
     Listed,
     /// Two lists in a row do not have it.
     NotListed,
-    /// It went from the configuration.
+    /// It was removed from the configuration.
     NotConfigured,
 }
 

@@ -280,7 +280,7 @@ impl<'a> TargetEvents<'a> {
         self.event("sessions", Some(&self.time), &ids, SessionGroup { part, parts, sessions })
     }
 
-    /// What a line with a group needs besides its sessions.
+    /// How many bytes a line with a group needs besides its sessions.
     fn group_bytes(&self) -> usize {
         let longest = self.group(usize::MAX, usize::MAX, &[]);
         serde_json::to_vec(&longest).map_or(0, |json| json.len()) + 1

@@ -346,10 +346,10 @@ fn decode(bytes: &[u8]) -> Result<(String, Saved), String> {
         format: String,
         version: u32,
     }
-    let head: Head =
-        serde_json::from_slice(bytes).map_err(|_| "is damaged or not ours".to_owned())?;
+    let head: Head = serde_json::from_slice(bytes)
+        .map_err(|_| "is damaged, or was not written by qlik-sessions".to_owned())?;
     if head.format != FORMAT {
-        return Err("is not ours".to_owned());
+        return Err("was not written by qlik-sessions".to_owned());
     }
     if ![VERSION_1, VERSION].contains(&head.version) {
         return Err(format!(
