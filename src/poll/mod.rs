@@ -337,8 +337,8 @@ impl Poller {
     }
 
     /// Polls from now on what the lists and the configuration hold. Returns the lines
-    /// about what came and what went: nothing came with a first list, which is where
-    /// it begins.
+    /// about targets that were added and removed. Those of a first list are not added ones:
+    /// it is the beginning.
     async fn take_lists(&mut self, first_list: bool, time: PollTime) -> Vec<u8> {
         let left = time.deadline.poll_ends.saturating_duration_since(Instant::now());
         let limit = left.min(self.settings.request / 2);

@@ -1,9 +1,9 @@
 //! The servers of a site, and how many requests each may have in flight.
 //!
 //! A server that cannot be reached is asked once in a poll, not once for each
-//! of its virtual proxies: the others share its failure. Requests that did not
-//! come back last time may hold half of all permits, so that a server that
-//! hangs keeps no healthy one from its turn.
+//! of its virtual proxies: the others share its failure. Requests to
+//! servers that did not answer last time may hold half of all permits, so that a
+//! server that hangs keeps no healthy one from its turn.
 
 use std::{
     cell::{Cell, RefCell},
@@ -294,7 +294,7 @@ fn client(
     ProxyClient::new(server, credentials, settings)
 }
 
-/// Why a server or repository service fails whose certificates cannot be used.
+/// The failure of a server or repository service whose certificates cannot be used.
 pub fn unusable_certificates(problem: &FileProblem) -> Failure {
     Failure::new(
         Category::CertificateError,

@@ -21,7 +21,7 @@ use super::{
     xrfkey,
 };
 
-/// Most room that is made for a body before it comes, in bytes.
+/// Most bytes that are reserved for a body before it comes.
 const MOST_AT_ONCE: u64 = 16 * 1024 * 1024;
 
 /// What all requests have in common.

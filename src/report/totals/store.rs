@@ -177,7 +177,7 @@ impl Store {
         self.wanted_site.as_deref().or_else(|| self.sites.first().map(String::as_str))
     }
 
-    /// Takes one line: its event, or none where it is no event.
+    /// Takes one line: its event, or none where it is not one.
     pub fn add_line(&mut self, record: Option<&mut Record<'_>>) {
         match record {
             Some(record) => match self.times.read(record.timestamp()) {
@@ -423,7 +423,7 @@ impl SessionFacts {
         (!self.session_id.is_empty()).then(|| self.session_id.to_string())
     }
 
-    /// The begin of a stay whose first poll is at `start`, after the end of the stay before.
+    /// The start of a stay whose first poll is at `start`, after the end of the stay before.
     pub fn begin(&self, start: Time, end_before: Option<Time>) -> Option<Begin> {
         let begins = self.begins.iter().filter(|begin| begin.time <= start);
         let begins = begins.filter(|begin| end_before.is_none_or(|end| begin.time > end));
