@@ -54,7 +54,7 @@ pub fn init(format: LogFormat, level: LogLevel) {
         LogFormat::Text => fmt::layer()
             .with_ansi(AutoStream::choice(&io::stderr()) != ColorChoice::Never)
             .with_target(false)
-            // Has a Windows console understand colours, too.
+            // Makes a Windows console understand colours, too.
             .with_writer(anstream::stderr)
             .boxed(),
         LogFormat::Json => fmt::layer()

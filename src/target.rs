@@ -74,7 +74,7 @@ impl ProxyAddress {
     /// without brackets.
     ///
     /// # Errors
-    /// Says what was expected, for a message about a configuration key.
+    /// What was expected, for a message about a configuration key.
     pub fn parse(text: &str) -> Result<Self, String> {
         Self::parse_or_port(text, DEFAULT_PROXY_PORT)
     }

@@ -283,7 +283,7 @@ impl Model {
     }
 }
 
-/// A number generator whose numbers never change.
+/// A random number generator with the same numbers in every run.
 struct Random(u64);
 
 impl Random {
@@ -540,7 +540,7 @@ fn packed_files_and_stdin_are_read() {
     let zstd = [start, end].map(|text| zstd::encode_all(text.as_bytes(), 3).expect("packed"));
     assert_eq!(report(&[&files.write("a.gz", &zipped)], &[]), plain);
     assert_eq!(report(&[&files.write("a.zst", zstd.concat())], &[]), plain);
-    // Windows PowerShell 5.1 writes UTF-16 behind `>`.
+    // Windows PowerShell 5.1 writes UTF-16 with `>`.
     let utf16: Vec<u8> =
         "\u{feff}".encode_utf16().chain(events.encode_utf16()).flat_map(u16::to_le_bytes).collect();
     assert_eq!(report(&[&files.write("utf16", utf16)], &[]), plain);
@@ -550,7 +550,7 @@ fn packed_files_and_stdin_are_read() {
         let run = Finished::with_stdin(command, stdin);
         assert_eq!(serde_json::from_str::<Value>(&run.stdout).expect("JSON"), plain);
     }
-    // What is still being written ends in the middle.
+    // A file that is still being written ends in the middle.
     let cut = files.write("cut.gz", &zipped[..zipped.len() - 100]);
     let cut = run(&[&cut], &["--output", "json"]);
     assert_eq!(cut.code, Some(1));

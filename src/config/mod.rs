@@ -170,7 +170,7 @@ pub enum AttributeChoice {
 }
 
 impl AttributeChoice {
-    /// Whether an attribute with this name is included.
+    /// Returns whether an attribute with this name is included.
     pub fn includes(&self, key: &str) -> bool {
         match self {
             Self::None => false,

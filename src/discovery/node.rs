@@ -69,7 +69,7 @@ impl Node {
 }
 
 /// The nodes of a site, and its virtual proxies that are linked to none of them.
-/// Those are only for people to look at: without them, the list is still the list.
+/// The latter are only shown: where they cannot be read, the list is complete without them.
 ///
 /// # Errors
 /// Why there is no list.

@@ -104,7 +104,7 @@ impl Servers {
         Ok(new)
     }
 
-    /// Has these servers and no others; those that stay keep their connections.
+    /// Replaces the servers by these; those that stay keep their connections.
     pub fn set<'a>(&mut self, wanted: impl Iterator<Item = &'a Arc<Server>>) {
         let mut before = std::mem::take(&mut self.servers);
         for server in wanted {

@@ -188,7 +188,7 @@ impl Pair {
         Sent::by(&agents)
     }
 
-    /// Has the second poller ask where nobody answers.
+    /// Makes the second poller ask at an address where nobody answers.
     fn take_away_the_site_from_the_second(&self) {
         let config = self.folders[1].path().join("config.yaml");
         let text = fs::read_to_string(&config).expect("it is there");

@@ -25,7 +25,7 @@ pub fn public_key<'a>(certificate: &'a CertificateDer<'_>) -> Option<SubjectPubl
         .then(|| SubjectPublicKeyInfoDer::from(certificate.tbs_certificate.subject_pki.raw))
 }
 
-/// Whether one of the roots signed it, and whether its time is now.
+/// Verifies that one of the roots signed it, and that it is valid now.
 pub fn verify_signed_by_root(
     certificate: &CertificateDer<'_>,
     roots: &RootCertStore,

@@ -88,7 +88,7 @@ impl<'a> Blocks<'a> {
     }
 }
 
-/// Says how far it is, where it takes longer than a second to read all sources.
+/// Logs the progress, where reading all sources takes longer than a second.
 #[derive(Debug)]
 pub struct Progress {
     next: Instant,

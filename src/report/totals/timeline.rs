@@ -289,7 +289,7 @@ impl TargetPolls {
         runs(&present)
     }
 
-    /// Answers at polls with these numbers of appearance.
+    /// The answers at the polls with these numbers of appearance.
     pub fn runs_of_polls(&self, polls: &Ranges) -> Vec<Run> {
         runs(&self.answers_of(polls))
     }
