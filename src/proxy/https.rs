@@ -241,9 +241,10 @@ impl Deadline {
         self.poll_ends.min(asked + self.request)
     }
 
-    /// Returns whether the poll's end leaves such a request less than its time.
+    /// Returns whether the poll's end leaves such a request much less than its time. The
+    /// few milliseconds from the start of the poll to its first requests do not matter.
     fn cuts(&self, asked: Instant) -> bool {
-        asked + self.request > self.poll_ends
+        asked + self.request.mul_f64(0.8) > self.poll_ends
     }
 }
 
