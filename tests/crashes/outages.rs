@@ -76,7 +76,7 @@ trait Store {
     fn edits(&self) -> Vec<(String, String)>;
     fn kill(&mut self);
     fn restart(&mut self);
-    /// What tells an event from others in this backend; none if it does not store it.
+    /// What distinguishes an event from others in this backend; none where it is not stored.
     fn key(&self, event: &Value) -> Option<String> {
         id(event)
     }
