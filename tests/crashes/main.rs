@@ -1,8 +1,8 @@
 //! Nothing is lost between the proxy and the backend, and nothing counts twice:
-//! real agents and pollers that are killed again and again. They take minutes, so
-//! they run only when asked for:
+//! real agents, pollers and backends that are killed again and again. They take minutes,
+//! so they run only when asked for:
 //!
-//!     cargo test --locked --test crashes -- --ignored --nocapture
+//!     cargo test --locked --test crashes -- --ignored --nocapture --test-threads 20
 //!
 //! Each prints what it counted. Where an agent is missing, its test says SKIPPED,
 //! and counts as ignored.

@@ -147,13 +147,13 @@ fn sent(fixture: &Fixture) -> Vec<Value> {
 }
 
 /// Waits until so many events are sent, and all of them are stored or nothing more comes.
-/// Returns their keys and times.
+/// Returns them by their keys.
 fn deliver(
     fixture: &Fixture,
     backend: &impl Store,
     agent: &Agent,
     count: usize,
-) -> BTreeMap<String, Timestamp> {
+) -> BTreeMap<String, Value> {
     let limit = Instant::now() + DELIVERY;
     let sent = loop {
         let sent = sent(fixture);
@@ -163,8 +163,8 @@ fn deliver(
         assert!(Instant::now() < limit, "no polls; the agent says:\n{}", agent.log());
         thread::sleep(Duration::from_millis(200));
     };
-    let key_and_time = |event: &Value| Some((backend.key(event)?, time(event)));
-    let due: BTreeMap<String, Timestamp> = sent.iter().filter_map(key_and_time).collect();
+    let with_key = |event: Value| Some((backend.key(&event)?, event));
+    let due: BTreeMap<String, Value> = sent.into_iter().filter_map(with_key).collect();
     let (mut stored, mut last_change) = (0, Instant::now());
     while Instant::now() < limit && last_change.elapsed() < Duration::from_secs(40) {
         let keys: BTreeSet<String> = backend.keys(agent).into_iter().collect();
@@ -180,33 +180,31 @@ fn deliver(
     due
 }
 
-/// What became of the events of each phase: how many are missing, and at which seconds
-/// their polls were; how many are there again.
-fn report(
-    begins: &[(&str, Timestamp)],
-    due: &BTreeMap<String, Timestamp>,
-    keys: &[String],
-) -> String {
+/// What became of the events of each phase: how many are missing, of which kinds and from
+/// which seconds; how many are there again.
+fn report(begins: &[(&str, Timestamp)], due: &BTreeMap<String, Value>, keys: &[String]) -> String {
     let mut stored: BTreeMap<&str, usize> = BTreeMap::new();
     keys.iter().for_each(|key| *stored.entry(key).or_default() += 1);
-    let phase_of = |time: &Timestamp| begins.iter().rev().find(|(_, begin)| begin <= time);
+    let phase_of = |event| begins.iter().rev().find(|(_, begin)| *begin <= time(event));
     let of_phase = |(phase, begin): &(&str, Timestamp)| {
-        let due: Vec<(&str, Timestamp)> = due
+        let due: Vec<(&str, &Value)> = due
             .iter()
-            .filter(|(_, time)| phase_of(time).is_some_and(|(own, _)| own == phase))
-            .map(|(key, time)| (&**key, *time))
+            .filter(|(_, event)| phase_of(event).is_some_and(|(own, _)| own == phase))
+            .map(|(key, event)| (&**key, event))
             .collect();
-        let missing: Vec<Timestamp> = due
+        let missing: Vec<&Value> = due
             .iter()
             .filter(|(key, _)| !stored.contains_key(key))
-            .map(|(_, time)| *time)
+            .map(|(_, event)| *event)
             .collect();
         let repeated: usize =
             due.iter().filter_map(|(key, _)| stored.get(key)).map(|n| n - 1).sum();
+        let kinds: BTreeSet<&str> =
+            missing.iter().filter_map(|event| event["event"].as_str()).collect();
         let seconds: BTreeSet<i64> =
-            missing.iter().map(|time| time.duration_since(*begin).as_secs()).collect();
+            missing.iter().map(|event| time(event).duration_since(*begin).as_secs()).collect();
         let (missing, due) = (missing.len(), due.len());
-        format!("{phase}: {missing} of {due} missing {seconds:?}, {repeated} repeated")
+        format!("{phase}: {missing} of {due} missing {kinds:?} {seconds:?}, {repeated} repeated")
     };
     begins.iter().map(of_phase).collect::<Vec<_>>().join("; ")
 }
