@@ -3,14 +3,23 @@
 //! the usual script.
 //!
 //! `cargo bench --locked --bench compare` prints a Markdown table on stdout;
-//! `cargo bench --locked --bench compare -- --quick` only shows that everything works.
+//! `cargo bench --locked --bench compare -- --quick` only shows that everything works;
+//! with the name of a part (`program`, `vector`, `butler-sos`), only that part runs.
 //! No time is asserted.
 
+mod butler_sos;
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../../tests/support/http.rs"]
+mod http;
 mod nginx;
 mod process;
+#[path = "../../tests/support/servers.rs"]
+mod servers;
+#[path = "../../tests/support/mod.rs"]
+mod support;
 mod table;
+mod vector;
 
 use std::{
     fs::{self, File},
@@ -69,24 +78,47 @@ fn main() {
         eprintln!("SKIPPED: CPU and memory are read from /proc, which only Linux has");
         return;
     }
+    let part = arguments.iter().skip(1).find(|argument| !argument.starts_with('-'));
+    let wanted = |name: &str| part.is_none_or(|part| part == name);
     let quick = arguments.iter().any(|argument| argument == "--quick");
     let plan = if quick { Plan::QUICK } else { Plan::FULL };
     let folder = tempfile::tempdir().expect("the temporary folder can be written");
     let mut table = Table::new(!quick);
 
-    transform(&plan, folder.path(), &mut table);
-    if is_installed("nginx") && is_installed("openssl") {
-        let nginx = Nginx::start(folder.path(), &[100, 1_000, plan.large, plan.largest]);
-        let floor = once(&plan, folder.path(), &nginx, &mut table);
-        stream(&plan, folder.path(), &nginx, floor, &mut table);
-        memory_growth(&plan, folder.path(), &nginx, &mut table);
-    } else {
-        eprintln!("nginx or openssl is not installed: `once` and `stream` are left out");
+    let nginx = (is_installed("nginx") && is_installed("openssl"))
+        .then(|| Nginx::start(folder.path(), &[100, 1_000, plan.large, plan.largest]));
+    if nginx.is_none() {
+        eprintln!("nginx or openssl is not installed: only parts that need none are measured");
     }
-    first_request(&plan, &mut table);
-    many_targets(&plan, &mut table);
-    binary(&plan, &mut table);
+    if wanted("program") {
+        own_cost(&plan, folder.path(), nginx.as_ref(), &mut table);
+    }
+    match nginx {
+        Some(nginx) if is_installed("vector") => {
+            if wanted("vector") {
+                vector::outputs(&plan, folder.path(), &nginx, &mut table);
+            }
+            if wanted("butler-sos") {
+                butler_sos::compare(&plan, folder.path(), &nginx, &mut table);
+            }
+        }
+        Some(_) => eprintln!("vector is not installed: what a poll costs in it is left out"),
+        None => (),
+    }
     table.print();
+}
+
+/// What the program itself costs.
+fn own_cost(plan: &Plan, folder: &Path, nginx: Option<&Nginx>, table: &mut Table) {
+    transform(plan, folder, table);
+    if let Some(nginx) = nginx {
+        let floor = once(plan, folder, nginx, table);
+        stream(plan, folder, nginx, floor, table);
+        memory_growth(plan, folder, nginx, table);
+    }
+    first_request(plan, table);
+    many_targets(plan, table);
+    binary(plan, table);
 }
 
 fn program(arguments: &[&str]) -> Command {

@@ -77,6 +77,18 @@ ssl_client_certificate {here}/root.pem; ssl_verify_client on;
 
     /// Writes a configuration that polls some of the lists; returns its path.
     pub fn config(&self, folder: &Path, lists: &[usize]) -> String {
+        self.config_with(folder, lists, "config", "")
+    }
+
+    /// The same for a server with a description and tags.
+    pub fn tagged_config(&self, folder: &Path, lists: &[usize]) -> String {
+        let tags = "        serverDescription: Sense server 1
+        serverTags: {environment: production, location: Stockholm}
+";
+        self.config_with(folder, lists, "tagged", tags)
+    }
+
+    fn config_with(&self, folder: &Path, lists: &[usize], name: &str, more: &str) -> String {
         let mut text = format!(
             "Butler-SOS:
   cert: {{clientCert: client.pem, clientCertKey: client_key.pem, clientCertCA: root.pem}}
@@ -85,14 +97,14 @@ ssl_client_certificate {here}/root.pem; ssl_verify_client on;
     servers:
       - host: localhost:4747
         serverName: sense1
-        userSessions:
+{more}        userSessions:
           enable: true
           host: localhost:{}
           virtualProxies:
 ",
             self.port
         );
-        let mut name = "config".to_owned();
+        let mut name = name.to_owned();
         for sessions in lists {
             text.push_str(&format!("            - virtualProxy: /{sessions}\n"));
             name.push_str(&format!("-{sessions}"));

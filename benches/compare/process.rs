@@ -13,12 +13,21 @@ const TICKS_PER_SECOND: u64 = 100;
 /// CPU of all children that have ended, and of theirs. In ticks, so it has to
 /// be read around many runs.
 pub fn ended_children_cpu() -> Duration {
-    stat_ticks("/proc/self/stat", [13, 14])
+    stat_ticks("/proc/self/stat", &[13, 14])
+}
+
+/// The part of it that is not the kernel's.
+pub fn ended_children_user_cpu() -> Duration {
+    stat_ticks("/proc/self/stat", &[13])
 }
 
 /// CPU of a running process.
 pub fn cpu(process: &Child) -> Duration {
-    let threads = fs::read_dir(format!("/proc/{}/task", process.id()));
+    cpu_of(process.id())
+}
+
+fn cpu_of(id: u32) -> Duration {
+    let threads = fs::read_dir(format!("/proc/{id}/task"));
     let nanoseconds = threads.and_then(|threads| {
         threads
             .map(|thread| {
@@ -31,12 +40,12 @@ pub fn cpu(process: &Child) -> Duration {
     match nanoseconds {
         Ok(nanoseconds) => Duration::from_nanos(nanoseconds),
         // A kernel without schedstat has only ticks.
-        Err(_) => stat_ticks(&format!("/proc/{}/stat", process.id()), [11, 12]),
+        Err(_) => stat_ticks(&format!("/proc/{id}/stat"), &[11, 12]),
     }
 }
 
-/// The sum of two fields of a `stat` file, counted behind the command's name.
-fn stat_ticks(path: &str, fields: [usize; 2]) -> Duration {
+/// The sum of fields of a `stat` file, counted behind the command's name.
+fn stat_ticks(path: &str, fields: &[usize]) -> Duration {
     let text = fs::read_to_string(path).expect("the benchmark runs on Linux");
     let (_, behind_name) = text.rsplit_once(')').expect("the name stands in brackets");
     let values: Vec<&str> = behind_name.split_ascii_whitespace().collect();
@@ -53,7 +62,11 @@ pub struct Memory {
 
 /// The memory of a running process.
 pub fn memory(process: &Child) -> Memory {
-    let text = fs::read_to_string(format!("/proc/{}/status", process.id())).expect("it is running");
+    memory_of(process.id())
+}
+
+fn memory_of(id: u32) -> Memory {
+    let text = fs::read_to_string(format!("/proc/{id}/status")).expect("it is running");
     let kilobytes = |name: &str| {
         text.lines()
             .find_map(|line| {
@@ -99,6 +112,41 @@ pub struct Running(pub Child);
 impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A process and those that it has started.
+pub struct Family(Child);
+
+impl Family {
+    pub fn start(command: &mut Command) -> Self {
+        Self(command.spawn().expect("it is installed"))
+    }
+
+    pub fn cpu(&self) -> Duration {
+        self.ids().into_iter().map(cpu_of).sum()
+    }
+
+    /// The sum of their peaks, in bytes.
+    pub fn memory(&self) -> f64 {
+        self.ids().into_iter().map(|id| memory_of(id).peak).sum()
+    }
+
+    fn ids(&self) -> Vec<u32> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.0.id())).expect("it is running");
+        let children = threads
+            .filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("children")).ok())
+            .flat_map(|ids| ids.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+            .filter_map(|id| id.parse().ok());
+        std::iter::once(self.0.id()).chain(children).collect()
+    }
+}
+
+impl Drop for Family {
+    /// Lets it end what it has started.
+    fn drop(&mut self) {
+        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
         let _ = self.0.wait();
     }
 }
