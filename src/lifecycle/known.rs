@@ -1,13 +1,10 @@
 //! The sessions of one target as its last good answer held them.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::snapshot::{Session, Snapshot, session_digest};
+use crate::snapshot::{Session, SessionDigests, Snapshot, session_digest};
 
 /// What is known of one target's sessions. This is also what the state file keeps.
 ///
@@ -19,11 +16,11 @@ pub struct Known {
     /// When the last good answer came; none before the first.
     pub last_poll: Option<Timestamp>,
     /// The sessions by their [`session_digest`].
-    pub(super) sessions: HashMap<u64, KnownSession>,
+    pub(super) sessions: hashbrown::HashMap<u64, KnownSession>,
     /// The directory of the session that was added last: most sessions share it.
     last_directory: Option<Arc<str>>,
     /// The sessions of excluded users ([`session_digest`]).
-    pub excluded: HashSet<u64>,
+    pub excluded: SessionDigests,
     /// When all its sessions were last reported though only changes are wanted.
     pub last_keyframe: Option<Timestamp>,
 }

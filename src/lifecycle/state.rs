@@ -11,7 +11,7 @@
 
 use std::{
     borrow::Cow,
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     ffi::OsString,
     fs::{self, File},
     io::{self, BufWriter, Seek, Write},
@@ -28,7 +28,7 @@ use super::{
 use crate::{
     discovery::SavedInquiry,
     files, hexadecimal, json,
-    snapshot::SESSION_KEY_BYTES,
+    snapshot::{SESSION_KEY_BYTES, SessionDigests},
     target::{Target, TargetKeys},
 };
 
@@ -200,8 +200,8 @@ struct TargetRecord<'a> {
     consecutive_failures: u64,
     #[serde(borrow)]
     sessions: Vec<SessionRecord<'a>>,
-    #[serde(default, skip_serializing_if = "HashSet::is_empty")]
-    excluded: Cow<'a, HashSet<u64>>,
+    #[serde(default, skip_serializing_if = "SessionDigests::is_empty")]
+    excluded: Cow<'a, SessionDigests>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_keyframe: Option<i64>,
 }

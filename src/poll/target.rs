@@ -1,7 +1,7 @@
 //! One target through its polls: asked, compared with the answer before, and
 //! its events sent.
 
-use std::{cell::Cell, collections::HashSet};
+use std::cell::Cell;
 
 use super::{
     LOG_EVERY_FAILURES, PollTime, Settings,
@@ -13,7 +13,7 @@ use crate::{
     lifecycle::{Changes, Known, SavedTarget, TargetId, TargetState},
     output::{CHUNK_BYTES, Closed, Output},
     proxy::Failure,
-    snapshot::{DistinctUsers, Snapshot},
+    snapshot::{DistinctUsers, SessionDigests, Snapshot},
     target::{Target, TargetKeys},
 };
 
@@ -42,7 +42,7 @@ pub struct TargetResult {
     pub failed: bool,
     pub session_count: usize,
     /// The digests of its sessions' ids.
-    pub session_digests: HashSet<u64>,
+    pub session_digests: SessionDigests,
     pub excluded_session_count: usize,
     pub users: DistinctUsers,
 }

@@ -9,10 +9,7 @@ mod names;
 mod repair;
 mod users;
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, HashSet},
-};
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -30,6 +27,8 @@ use answer::ParsedSession;
 
 /// A session takes at least as much of an answer, if its names are not very short.
 const SHORT_SESSION_BYTES: usize = 100;
+/// What a session takes of an answer as a rule.
+const USUAL_SESSION_BYTES: usize = 200;
 
 /// A session's attributes: key → its values, in the order of the answer.
 pub type Attributes = BTreeMap<String, Vec<String>>;
@@ -61,12 +60,16 @@ pub struct Snapshot<'b> {
     pub excluded_session_count: usize,
     /// What the ids of all sessions are known by ([`session_digest`]), those of
     /// excluded users included.
-    pub session_digests: HashSet<u64>,
+    pub session_digests: SessionDigests,
     /// The same of the sessions of excluded users.
-    pub excluded_sessions: HashSet<u64>,
+    pub excluded_sessions: SessionDigests,
     /// How many sessions had no text as id, directory or user.
     pub incomplete: usize,
 }
+
+/// What sessions are known by ([`session_digest`]). Digests are as good as random, and
+/// need no hash that withstands attackers: the usual one takes a tenth of a poll's time.
+pub type SessionDigests = hashbrown::HashSet<u64>;
 
 /// What to take from an answer.
 #[derive(Debug)]
@@ -112,6 +115,7 @@ impl<'b> Snapshot<'b> {
         let mut snapshot = Self::default();
         // A list that grows step by step leaves holes behind that nothing fills.
         snapshot.sessions.reserve(body.len() / SHORT_SESSION_BYTES);
+        snapshot.session_digests.reserve(body.len() / USUAL_SESSION_BYTES);
         answer::read(body, |session| snapshot.add(session, rules))?;
         Ok(snapshot)
     }

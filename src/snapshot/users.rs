@@ -1,12 +1,10 @@
 //! Distinct users: a user may hold many sessions.
 
-use std::collections::HashMap;
-
 use crate::user::UserIdentity;
 
 /// Distinct users and how many sessions each holds.
 #[derive(Clone, Debug, Default)]
-pub struct DistinctUsers(HashMap<UserIdentity, User>);
+pub struct DistinctUsers(hashbrown::HashMap<UserIdentity, User>);
 
 /// One of them.
 #[derive(Clone, Debug)]
