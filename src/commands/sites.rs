@@ -37,7 +37,7 @@ pub fn endpoint(source: &RepositorySource) -> Endpoint {
 /// The lists of the repository services on the configured servers.
 #[derive(Default)]
 pub struct Guessed {
-    /// The lists, each once: services of one site list the same.
+    /// The lists, each once.
     pub sites: Vec<ListedSite>,
     /// The services that returned no list, and why.
     pub failures: Vec<(String, Failure)>,
@@ -59,21 +59,25 @@ pub async fn guess(config: &Config, credentials: &Credentials) -> Guessed {
     let mut guessed = Guessed::default();
     for (name, answer) in join_all(asked).await {
         match answer {
-            Ok(Ok(site)) => guessed.add(site),
+            Ok(Ok(site)) => guessed.sites.push(site),
             Ok(Err(failure)) => guessed.failures.push((name, failure)),
             // Its certificates were reported already.
             Err(_) => {}
         }
     }
+    guessed.sites = distinct(guessed.sites);
     guessed
 }
 
-impl Guessed {
-    fn add(&mut self, site: ListedSite) {
-        if !self.sites.iter().any(|known| known.is_same(&site)) {
-            self.sites.push(site);
+/// Each list once: services of one site list the same.
+pub fn distinct(lists: Vec<ListedSite>) -> Vec<ListedSite> {
+    let mut sites: Vec<ListedSite> = Vec::new();
+    for list in lists {
+        if !sites.iter().any(|known| known.is_same(&list)) {
+            sites.push(list);
         }
     }
+    sites
 }
 
 /// The addresses of nodes and of the servers of a configuration, as far as this

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{Difference, Links, Node, Resolved, matching};
+use super::{Difference, Links, Node, Resolved, matching, targets::distinct_servers};
 use crate::{
     config::{Config, RepositorySource},
     repository::{ListedProxy, ListedVirtualProxy},
@@ -101,12 +101,7 @@ impl<'a> Comparison<'a> {
         polled: &'a [Target],
         resolved: &'a Resolved,
     ) -> Self {
-        let mut servers: Vec<&Arc<Server>> = Vec::new();
-        for target in polled {
-            if !servers.iter().any(|known| Arc::ptr_eq(known, &target.server)) {
-                servers.push(&target.server);
-            }
-        }
+        let servers = distinct_servers(polled.iter().map(|target| &target.server));
         Comparer { site, config, polled, servers, resolved }.compare()
     }
 

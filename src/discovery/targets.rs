@@ -73,14 +73,21 @@ fn is_wanted(source: &RepositorySource, server: &Arc<Server>) -> bool {
 
 /// The servers of the configuration, also those without a virtual proxy in it.
 fn configured_servers(config: &Config) -> Vec<Arc<Server>> {
-    let auto = config.discovery.auto.iter();
-    let mut servers: Vec<Arc<Server>> = Vec::new();
-    for server in config.servers().chain(auto) {
-        if !servers.iter().any(|known| Arc::ptr_eq(known, server)) {
-            servers.push(Arc::clone(server));
+    let servers = distinct_servers(config.servers().chain(&config.discovery.auto));
+    servers.into_iter().cloned().collect()
+}
+
+/// Each server once, in their order.
+pub fn distinct_servers<'s>(
+    servers: impl Iterator<Item = &'s Arc<Server>>,
+) -> Vec<&'s Arc<Server>> {
+    let mut distinct: Vec<&Arc<Server>> = Vec::new();
+    for server in servers {
+        if !distinct.iter().any(|known| Arc::ptr_eq(known, server)) {
+            distinct.push(server);
         }
     }
-    servers
+    distinct
 }
 
 struct Collector<'a> {

@@ -20,9 +20,7 @@ impl EventId {
     ) -> Self {
         Self(fingerprint::of([event].into_iter().chain(site).chain(facts)))
     }
-}
 
-impl EventId {
     /// Its digits, as ASCII.
     pub fn digits(self) -> impl Iterator<Item = u8> {
         self.0.to_be_bytes().into_iter().flat_map(hexadecimal::digits)

@@ -141,14 +141,9 @@ impl Inquiry {
     }
 }
 
-/// The list of the one site; servers of one site list the same.
+/// The list of the one site.
 fn only_site(lists: Vec<ListedSite>) -> Result<ListedSite, CommandError> {
-    let mut sites: Vec<ListedSite> = Vec::new();
-    for list in lists {
-        if !sites.iter().any(|known| known.is_same(&list)) {
-            sites.push(list);
-        }
-    }
+    let mut sites = sites::distinct(lists);
     let hosts: Vec<String> = sites.iter().map(|site| site.source.host.configured.clone()).collect();
     match (sites.pop(), sites.is_empty()) {
         (Some(site), true) => Ok(site),
