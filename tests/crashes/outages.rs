@@ -22,7 +22,7 @@ use crate::{
     capture::Capture,
     collector::Collector,
     http,
-    servers::{InfluxDb, Kafka, Loki, Mosquitto, OpenSearch},
+    servers::{InfluxDb, Kafka, Loki, Mosquitto, OpenSearch, Server},
     stored::lines_of,
     support::{Backend, Fixture, free_port, sessions},
 };
@@ -74,8 +74,16 @@ const DELIVERY: Duration = Duration::from_secs(180);
 trait Store {
     /// What to change in the shipped files.
     fn edits(&self) -> Vec<(String, String)>;
-    fn kill(&mut self);
-    fn restart(&mut self);
+    /// Its server; none where it has none, or ends in a way of its own.
+    fn server(&mut self) -> Option<&mut Server> {
+        None
+    }
+    fn kill(&mut self) {
+        self.server().into_iter().for_each(Server::kill);
+    }
+    fn restart(&mut self) {
+        self.server().into_iter().for_each(Server::restart);
+    }
     /// What distinguishes an event from others in this backend; none where it is not stored.
     fn key(&self, event: &Value) -> Option<String> {
         id(event)
@@ -249,8 +257,6 @@ impl Store for Nothing {
     fn edits(&self) -> Vec<(String, String)> {
         Vec::new()
     }
-    fn kill(&mut self) {}
-    fn restart(&mut self) {}
     fn keys(&self, agent: &Agent) -> Vec<String> {
         lines_of(&agent.file_text()).0.iter().filter_map(id).collect()
     }
@@ -346,11 +352,8 @@ impl Store for Documents {
         let port = self.server.url.rsplit_once(':').expect("a port").1;
         at(9200, port.parse().expect("a number"))
     }
-    fn kill(&mut self) {
-        self.server.server.kill();
-    }
-    fn restart(&mut self) {
-        self.server.server.restart();
+    fn server(&mut self) -> Option<&mut Server> {
+        Some(&mut self.server.server)
     }
     fn keys(&self, _: &Agent) -> Vec<String> {
         let _ = http::get(&format!("{}/{}/_refresh", self.server.url, self.index));
@@ -369,11 +372,8 @@ impl Store for Points {
     fn edits(&self) -> Vec<(String, String)> {
         at(8086, self.0.port)
     }
-    fn kill(&mut self) {
-        self.0.server.kill();
-    }
-    fn restart(&mut self) {
-        self.0.server.restart();
+    fn server(&mut self) -> Option<&mut Server> {
+        Some(&mut self.0.server)
     }
     fn key(&self, event: &Value) -> Option<String> {
         point(event)
@@ -391,11 +391,8 @@ impl Store for Kafka {
     fn edits(&self) -> Vec<(String, String)> {
         at(9092, self.port)
     }
-    fn kill(&mut self) {
-        self.server.kill();
-    }
-    fn restart(&mut self) {
-        self.server.restart();
+    fn server(&mut self) -> Option<&mut Server> {
+        Some(&mut self.server)
     }
     fn keys(&self, _: &Agent) -> Vec<String> {
         let messages = self.messages("qlik-sessions").unwrap_or_default();
@@ -407,11 +404,8 @@ impl Store for Loki {
     fn edits(&self) -> Vec<(String, String)> {
         at(3100, self.port)
     }
-    fn kill(&mut self) {
-        self.server.kill();
-    }
-    fn restart(&mut self) {
-        self.server.restart();
+    fn server(&mut self) -> Option<&mut Server> {
+        Some(&mut self.server)
     }
     fn keys(&self, _: &Agent) -> Vec<String> {
         let now = Timestamp::now().as_second();
@@ -447,11 +441,8 @@ impl Store for Messages {
     fn edits(&self) -> Vec<(String, String)> {
         at(1883, self.broker.port)
     }
-    fn kill(&mut self) {
-        self.broker.server.kill();
-    }
-    fn restart(&mut self) {
-        self.broker.server.restart();
+    fn server(&mut self) -> Option<&mut Server> {
+        Some(&mut self.broker.server)
     }
     fn keys(&self, _: &Agent) -> Vec<String> {
         let text = fs::read_to_string(self.received.path().join("messages")).unwrap_or_default();
@@ -463,11 +454,8 @@ impl Store for Collector {
     fn edits(&self) -> Vec<(String, String)> {
         at(4318, self.port)
     }
-    fn kill(&mut self) {
-        self.server.kill();
-    }
-    fn restart(&mut self) {
-        self.server.restart();
+    fn server(&mut self) -> Option<&mut Server> {
+        Some(&mut self.server)
     }
     fn keys(&self, _: &Agent) -> Vec<String> {
         self.ids()
