@@ -17,8 +17,8 @@ use memchr::{memchr, memrchr};
 pub use pipe::PatientStdout;
 use tokio::sync::{Semaphore, oneshot, watch};
 
-/// Most bytes that wait for the reader: five polls of a thousand sessions.
-const QUEUE_BYTES: usize = 2 * 1024 * 1024;
+/// Most bytes that wait for the reader: two polls of a thousand sessions.
+const QUEUE_BYTES: usize = 1024 * 1024;
 /// How much is handed over at once: large enough for few system calls, small
 /// enough for a reader to see lines early, and a little less than a pipe holds.
 pub const CHUNK_BYTES: usize = 60 * 1024;
@@ -58,11 +58,7 @@ impl Output {
     /// # Errors
     /// Where the operating system gives no thread.
     pub fn stdout() -> io::Result<Self> {
-        Self::start(Sink {
-            out: Box::new(PatientStdout::new()),
-            most: pipe::whole_write(),
-            is_stdout: true,
-        })
+        Self::start(Sink { out: Box::new(PatientStdout::new()), is_stdout: true })
     }
 
     /// Starts the writer on something else than stdout.
@@ -70,7 +66,7 @@ impl Output {
     /// # Errors
     /// Where the operating system gives no thread.
     pub fn to(writer: impl Write + Send + 'static) -> io::Result<Self> {
-        Self::start(Sink { out: Box::new(writer), most: usize::MAX, is_stdout: false })
+        Self::start(Sink { out: Box::new(writer), is_stdout: false })
     }
 
     fn start(sink: Sink) -> io::Result<Self> {
@@ -166,8 +162,6 @@ impl Shared {
 /// Where lines go.
 struct Sink {
     out: Box<dyn Write + Send>,
-    /// Most bytes that are written at once.
-    most: usize,
     is_stdout: bool,
 }
 
@@ -179,7 +173,8 @@ impl Sink {
     fn write_lines(&mut self, lines: &[u8]) -> io::Result<()> {
         let mut rest = lines;
         while !rest.is_empty() {
-            let (piece, behind) = rest.split_at(whole_lines(rest, self.most));
+            let most = if self.is_stdout { pipe::whole_write() } else { usize::MAX };
+            let (piece, behind) = rest.split_at(whole_lines(rest, most));
             self.out.write_all(piece)?;
             self.out.flush()?;
             rest = behind;
