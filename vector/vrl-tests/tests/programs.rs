@@ -47,6 +47,11 @@ fn raw_events() -> Vec<Value> {
         r#"{"timestamp":"2026-11-23T23:55:45.000Z","event":"session","event_id":"00000000000000000000000000000002","server_name":"s","server_host":"s","proxy_host":"s:4243","virtual_proxy":"/","user_directory":"LAB","user_id":"x","user":"LAB\\x","first_seen":"2026-11-23T23:55:45.000Z","tags":{"host":"own","a.b":"c"}}"#.to_owned(),
         "stdout",
     ));
+    // Texts that line protocol would take for more tags, or for the end of one.
+    lines.push((
+        r#"{"timestamp":"2026-11-23T23:55:45.000Z","event":"session","event_id":"00000000000000000000000000000003","server_name":"s","server_description":"Berlin,floor=2","server_host":"s","proxy_host":"s:4243","virtual_proxy":"/","session_id":"a,user_session_id=b","user_directory":"LAB","user_id":"o'neill, \"mary\"\\","user":"LAB\\o'neill, \"mary\"\\","first_seen":"2026-11-23T23:55:45.000Z","tags":{"path":"C:\\","rule":"a=b, c"}}"#.to_owned(),
+        "stdout",
+    ));
     lines.iter().map(|(line, stream)| raw_event(line, stream)).collect()
 }
 
