@@ -90,6 +90,9 @@ fn another_ca_and_ended_certificates_are_refused() {
         &["expired since 2025-06-30", "QMC"],
     );
 
+    let ca = Shape { server_is_ca: true, ..Shape::default() };
+    refused(&site(&ca, "localhost", ""), "certificate_error", &["of a CA as its own", "CA:FALSE"]);
+
     let fixture =
         site(&Shape { client_expires: (2025, 6, 30), ..Shape::default() }, "localhost", "");
     let check = Finished::of(fixture.command("check"));

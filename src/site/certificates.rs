@@ -48,6 +48,8 @@ pub struct Shape {
     pub client_expires: (i32, u8, u8),
     /// A root without basicConstraints, as before February 2020.
     pub legacy_root: bool,
+    /// The server's certificate is that of a CA, as `openssl req -x509` makes it.
+    pub server_is_ca: bool,
 }
 
 impl Default for Shape {
@@ -59,6 +61,7 @@ impl Default for Shape {
             server_expires: (2046, 1, 1),
             client_expires: (2046, 1, 1),
             legacy_root: false,
+            server_is_ca: false,
         }
     }
 }
@@ -88,6 +91,9 @@ impl Certificates {
             .map(|name| SanType::DnsName(name.as_str().try_into().expect("a dNSName is ASCII")));
         let ip_addresses = shape.ip_addresses.iter().map(|address| SanType::IpAddress(*address));
         server.subject_alt_names = dns_names.chain(ip_addresses).collect();
+        if shape.server_is_ca {
+            server.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
         let server = issued(server, &issuer);
         let client = issued(named("QlikClient", shape.client_expires), &issuer);
         drop(issuer);

@@ -62,6 +62,12 @@ fn certificate(
             "the server shows a certificate that was exported from the QMC for clients; that proves nothing about a server, and it is refused under any name".to_owned(),
         )
         .hint("is this the proxy service itself, or does something else answer at this address? Give the server its own certificate back (QMC, Certificates, and a restart of its services), and do not turn the check off"),
+        CertificateError::Other(error)
+            if matches!(error.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity)) =>
+        {
+            failure("the server shows the certificate of a CA as its own".to_owned())
+                .hint("give the server a certificate that is not that of a CA; `openssl req -x509` makes one of a CA, unless it has `-addext basicConstraints=CA:FALSE`")
+        }
         error => failure(format!("the server's certificate, signed by `{issuer}`, is not accepted: {error}"))
             .hint("renew the server's certificate in the QMC; `rejectUnauthorized: false` for this server under `sessionSource.servers` takes any certificate"),
     }
