@@ -49,9 +49,18 @@ fn raw_events() -> Vec<Value> {
     ));
     // Texts that line protocol would take for more tags, or for the end of one.
     lines.push((
-        r#"{"timestamp":"2026-11-23T23:55:45.000Z","event":"session","event_id":"00000000000000000000000000000003","server_name":"s","server_description":"Berlin,floor=2","server_host":"s","proxy_host":"s:4243","virtual_proxy":"/","session_id":"a,user_session_id=b","user_directory":"LAB","user_id":"o'neill, \"mary\"\\","user":"LAB\\o'neill, \"mary\"\\","first_seen":"2026-11-23T23:55:45.000Z","tags":{"path":"C:\\","rule":"a=b, c"}}"#.to_owned(),
+        r#"{"timestamp":"2026-11-23T23:55:45.000Z","event":"session","event_id":"00000000000000000000000000000004","server_name":"s","server_description":"Berlin,floor=2","server_host":"s","proxy_host":"s:4243","virtual_proxy":"/","session_id":"a,user_session_id=b","user_directory":"LAB","user_id":"o'neill, \"mary\"\\","user":"LAB\\o'neill, \"mary\"\\","first_seen":"2026-11-23T23:55:45.000Z","tags":{"path":"C:\\","rule":"a=b, c"}}"#.to_owned(),
         "stdout",
     ));
+    // Two events of one id would be one document in Elasticsearch.
+    let mut ids = std::collections::HashSet::new();
+    for (line, _) in &lines {
+        if let Ok(event) = serde_json::from_str::<Json>(line)
+            && let Some(id) = event["event_id"].as_str()
+        {
+            assert!(ids.insert(id.to_owned()), "a second event has the id {id}");
+        }
+    }
     lines.iter().map(|(line, stream)| raw_event(line, stream)).collect()
 }
 
