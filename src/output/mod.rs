@@ -58,7 +58,11 @@ impl Output {
     /// # Errors
     /// Where the operating system gives no thread.
     pub fn stdout() -> io::Result<Self> {
-        Self::start(Sink { out: Box::new(PatientStdout::new()), is_stdout: true })
+        Self::start(Sink {
+            out: Box::new(PatientStdout::new()),
+            is_stdout: true,
+            is_pipe: pipe::is_pipe(),
+        })
     }
 
     /// Starts the writer on something else than stdout.
@@ -66,7 +70,7 @@ impl Output {
     /// # Errors
     /// Where the operating system gives no thread.
     pub fn to(writer: impl Write + Send + 'static) -> io::Result<Self> {
-        Self::start(Sink { out: Box::new(writer), is_stdout: false })
+        Self::start(Sink { out: Box::new(writer), is_stdout: false, is_pipe: false })
     }
 
     fn start(sink: Sink) -> io::Result<Self> {
@@ -163,6 +167,7 @@ impl Shared {
 struct Sink {
     out: Box<dyn Write + Send>,
     is_stdout: bool,
+    is_pipe: bool,
 }
 
 impl Sink {
@@ -173,7 +178,7 @@ impl Sink {
     fn write_lines(&mut self, lines: &[u8]) -> io::Result<()> {
         let mut rest = lines;
         while !rest.is_empty() {
-            let most = if self.is_stdout { pipe::whole_write() } else { usize::MAX };
+            let most = if self.is_pipe { pipe::whole_write() } else { usize::MAX };
             let (piece, behind) = rest.split_at(whole_lines(rest, most));
             self.out.write_all(piece)?;
             self.out.flush()?;

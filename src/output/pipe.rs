@@ -35,7 +35,7 @@ fn when_ready<T>(mut action: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
-pub use system::{has_reader, whole_write};
+pub use system::{has_reader, is_pipe, whole_write};
 
 #[cfg(unix)]
 mod system {
@@ -47,16 +47,19 @@ mod system {
         pipe::PIPE_BUF,
     };
 
-    /// Most bytes that may be written now without a risk that a line is cut where the
-    /// program ends while the write waits for the reader, be it by SIGKILL. A pipe takes
+    /// Returns whether stdout is a pipe, where [`whole_write`] is to be asked.
+    pub fn is_pipe() -> bool {
+        fstat(io::stdout())
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo)
+    }
+
+    /// Most bytes that may be written to a pipe now without a risk that a line is cut where
+    /// the program ends while the write waits for the reader, be it by SIGKILL. A pipe takes
     /// up to `PIPE_BUF` bytes as a whole or not at all (POSIX, `write`). Only a line that
     /// is longer can still be cut. Without this, each kill while the reader is behind
     /// leaves half a line.
     pub fn whole_write() -> usize {
-        let stdout = io::stdout();
-        let is_pipe = fstat(&stdout)
-            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
-        if is_pipe { PIPE_BUF.max(empty_pipe(&stdout)) } else { usize::MAX }
+        PIPE_BUF.max(empty_pipe(&io::stdout()))
     }
 
     /// What a pipe that is empty takes without waiting: all that it holds. Most readers keep
@@ -104,6 +107,10 @@ mod system {
 #[cfg(not(unix))]
 mod system {
     use std::{io, thread, time::Duration};
+
+    pub fn is_pipe() -> bool {
+        false
+    }
 
     pub fn whole_write() -> usize {
         usize::MAX
