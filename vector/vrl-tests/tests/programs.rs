@@ -5,6 +5,7 @@
 //! meant, `UPDATE=1 cargo test --locked` writes them anew; read the difference.
 
 use std::{
+    collections::HashSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -52,8 +53,13 @@ fn raw_events() -> Vec<Value> {
         r#"{"timestamp":"2026-11-23T23:55:45.000Z","event":"session","event_id":"00000000000000000000000000000004","server_name":"s","server_description":"Berlin,floor=2","server_host":"s","proxy_host":"s:4243","virtual_proxy":"/","session_id":"a,user_session_id=b","user_directory":"LAB","user_id":"o'neill, \"mary\"\\","user":"LAB\\o'neill, \"mary\"\\","first_seen":"2026-11-23T23:55:45.000Z","tags":{"path":"C:\\","rule":"a=b, c","user_session_id":"no session"}}"#.to_owned(),
         "stdout",
     ));
+    // Its backslash must not pass for an escape of ours.
+    lines.push((
+        r#"{"timestamp":"2026-11-23T23:55:45.000Z","event":"session","event_id":"00000000000000000000000000000005","server_name":"s","server_description":"First node","server_host":"s","proxy_host":"s:4243","virtual_proxy":"/","session_id":"x","user_directory":"LAB","user_id":"two\\ words","user":"LAB\\two\\ words","first_seen":"2026-11-23T23:55:45.000Z"}"#.to_owned(),
+        "stdout",
+    ));
     // Two events of one id would be one document in Elasticsearch.
-    let mut ids = std::collections::HashSet::new();
+    let mut ids = HashSet::new();
     for (line, _) in &lines {
         if let Ok(event) = serde_json::from_str::<Json>(line)
             && let Some(id) = event["event_id"].as_str()
