@@ -104,7 +104,7 @@ fn outage(program: &str, output: &str, mut backend: impl Store) {
         backend.kill();
         thread::sleep(AGENT_ENDS);
         match phase {
-            "restart" => agent.stop_within(Duration::from_secs(100)),
+            "restart" => agent.stop_patiently(),
             "kill" => agent.kill(),
             _ => (),
         }
@@ -117,7 +117,7 @@ fn outage(program: &str, output: &str, mut backend: impl Store) {
         due = deliver(&fixture, &backend, &agent, count);
     }
     let keys = backend.keys(&agent);
-    agent.stop_within(Duration::from_secs(100));
+    agent.stop_patiently();
     eprintln!("{program} {output}, {}", report(&begins, &due, &keys));
 }
 

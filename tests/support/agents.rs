@@ -154,8 +154,12 @@ impl Agent {
         self.stop_within(PATIENCE);
     }
 
-    /// Waits longer than usual for the end: an agent may give a backend a minute.
-    pub fn stop_within(&mut self, limit: Duration) {
+    /// Waits longer than usual for the end: an agent gives a backend a minute.
+    pub fn stop_patiently(&mut self) {
+        self.stop_within(Duration::from_secs(100));
+    }
+
+    fn stop_within(&mut self, limit: Duration) {
         let _ = Command::new("kill").args(["-TERM", &self.id().to_string()]).status();
         wait_for_end_within(&mut self.child, limit);
     }
