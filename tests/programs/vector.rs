@@ -34,7 +34,7 @@ pub const TESTS: &[Test] = tests![
     ["vector", "influxd"] butler_sos_queries_of_influxdb_answer_the_same_numbers,
     ["vector", "prometheus"] prometheus_sees_no_false_and_no_old_count,
     ["vector", "loki"] lokis_example_queries_give_the_right_numbers,
-    ["vector", "mosquitto", "mosquitto_sub"] mqtt_messages_come_at_butler_sos_topics,
+    ["vector", "mosquitto", "mosquitto_sub", "mosquitto_pub"] mqtt_messages_come_at_butler_sos_topics,
 ];
 
 const AGENT: &str = "vector";
@@ -648,7 +648,13 @@ fn mqtt_messages_come_at_butler_sos_topics() {
     subscriber.args(["-p", &port.to_string(), "-t", "butler-sos/#", "-F", "%t %p"]);
     let received = fixture.path("received");
     let _subscriber = Backend::start(subscriber, &received);
-    thread::sleep(Duration::from_millis(300));
+    // What is published before it has subscribed does not come.
+    wait_until("the subscription", || {
+        let _ = Command::new("mosquitto_pub")
+            .args(["-p", &port.to_string(), "-t", "butler-sos/ready", "-m", "ready"])
+            .status();
+        fs::read_to_string(&received).ok()?.contains("butler-sos/ready").then_some(())
+    });
     let edits = [("port: 1883", &*format!("port: {port}"))];
     let mut vector = Agent::vector(&fixture, None, &["mqtt", "file"], &edits);
     vector.wait_for("two polls", |vector| vector.polls() >= 2);
