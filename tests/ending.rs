@@ -191,6 +191,27 @@ fn no_line_is_cut_by_a_kill() {
     }
 }
 
+/// Nor where the reader is behind and reads as it likes, so that what waits in the pipe
+/// begins and ends anywhere.
+#[cfg(unix)]
+#[test]
+fn no_line_is_cut_by_a_kill_while_the_reader_is_behind() {
+    let fixture = Fixture::new(&[("sense1", &["/"])], "");
+    fixture.site.set_sessions("sense1", "/", &sessions(4_000));
+    for piece in [1, 1_009, 4_097, 50_021] {
+        let mut child = spawn(&fixture, "stream");
+        let mut stdout = child.stdout.take().expect("a pipe");
+        let mut text = vec![0; 200_000];
+        for part in text.chunks_mut(piece) {
+            stdout.read_exact(part).expect("it writes more than that");
+        }
+        child.kill().expect("it runs");
+        child.wait().expect("it ends");
+        stdout.read_to_end(&mut text).expect("the rest");
+        assert_whole_lines(text.as_slice());
+    }
+}
+
 fn spawn(fixture: &Fixture, command: &str) -> InterruptibleChild {
     fixture
         .command(command)

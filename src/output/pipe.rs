@@ -47,11 +47,29 @@ mod system {
         pipe::PIPE_BUF,
     };
 
-    /// Returns whether stdout is a pipe, where [`whole_write`] is to be asked.
+    /// Returns whether stdout is a pipe, where [`whole_write`] is to be asked. Where it is,
+    /// it is made larger, as far as the system allows.
     pub fn is_pipe() -> bool {
-        fstat(io::stdout())
-            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo)
+        let is_pipe = fstat(io::stdout())
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
+        if is_pipe {
+            enlarge(&io::stdout());
+        }
+        is_pipe
     }
+
+    /// A poll of a thousand sessions is 450 KB, and an agent's pipe holds 64: most of the
+    /// poll would go out in pieces of `PIPE_BUF`, as the agent reads. Linux allows everyone
+    /// this size.
+    #[cfg(target_os = "linux")]
+    fn enlarge(stdout: &io::Stdout) {
+        const BYTES: usize = 1024 * 1024;
+        // Where it is refused, the pipe stays as it is.
+        let _ = rustix::pipe::fcntl_setpipe_size(stdout, BYTES);
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn enlarge(_stdout: &io::Stdout) {}
 
     /// Most bytes that may be written to a pipe now without a risk that a line is cut where
     /// the program ends while the write waits for the reader, be it by SIGKILL. A pipe takes
@@ -59,22 +77,31 @@ mod system {
     /// is longer can still be cut. Without this, each kill while the reader is behind
     /// leaves half a line.
     pub fn whole_write() -> usize {
-        PIPE_BUF.max(empty_pipe(&io::stdout()))
+        PIPE_BUF.max(room(&io::stdout()))
     }
 
-    /// What a pipe that is empty takes without waiting: all that it holds. Most readers keep
-    /// up, and in pieces of `PIPE_BUF` the writes would be a sixth of a poll's time.
+    /// What a pipe takes without waiting. In pieces of `PIPE_BUF` the writes would be a
+    /// sixth of a poll's time.
+    ///
+    /// Linux keeps what waits in pages. Two neighbours hold more than one page together, or
+    /// they would be one (`pipe_write` in Linux); only the first may be read in part.
     #[cfg(target_os = "linux")]
-    fn empty_pipe(stdout: &io::Stdout) -> usize {
-        use rustix::{io::ioctl_fionread, pipe::fcntl_getpipe_size};
+    fn room(stdout: &io::Stdout) -> usize {
+        use rustix::{io::ioctl_fionread, param::page_size, pipe::fcntl_getpipe_size};
 
-        let is_empty = ioctl_fionread(stdout).is_ok_and(|waiting| waiting == 0);
-        if is_empty { fcntl_getpipe_size(stdout).unwrap_or_default() } else { 0 }
+        let size = fcntl_getpipe_size(stdout).unwrap_or_default();
+        match usize::try_from(ioctl_fionread(stdout).unwrap_or(u64::MAX)) {
+            Ok(0) => size,
+            Ok(waiting) => {
+                size.saturating_sub(waiting.saturating_add(page_size()).saturating_mul(2))
+            }
+            Err(_) => 0,
+        }
     }
 
     /// Other systems do not say how much a pipe holds.
     #[cfg(not(target_os = "linux"))]
-    fn empty_pipe(_stdout: &io::Stdout) -> usize {
+    fn room(_stdout: &io::Stdout) -> usize {
         0
     }
 
