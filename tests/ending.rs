@@ -175,13 +175,13 @@ fn a_full_disk_is_an_error() {
     assert!(stderr.contains("stdout cannot be written"), "{stderr}");
 }
 
-/// Also one that is killed while it writes leaves no half line in the pipe. Windows
-/// promises no such thing.
+/// Also one that is killed while it writes leaves no half line in the pipe, which takes less
+/// than these sessions. Windows promises no such thing.
 #[cfg(unix)]
 #[test]
 fn no_line_is_cut_by_a_kill() {
     let fixture = Fixture::new(&[("sense1", &["/"])], "");
-    fixture.site.set_sessions("sense1", "/", &sessions(2_000));
+    fixture.site.set_sessions("sense1", "/", &sessions(4_000));
     for milliseconds in [300, 700, 1_500] {
         let mut child = spawn(&fixture, "stream");
         thread::sleep(Duration::from_millis(milliseconds));

@@ -58,11 +58,11 @@ impl Output {
     /// # Errors
     /// Where the operating system gives no thread.
     pub fn stdout() -> io::Result<Self> {
-        Self::start(Sink {
-            out: Box::new(PatientStdout::new()),
-            is_stdout: true,
-            is_pipe: pipe::is_pipe(),
-        })
+        let is_pipe = pipe::is_pipe();
+        if is_pipe {
+            pipe::enlarge();
+        }
+        Self::start(Sink { out: Box::new(PatientStdout::new()), is_stdout: true, is_pipe })
     }
 
     /// Starts the writer on something else than stdout.

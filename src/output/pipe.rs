@@ -35,7 +35,7 @@ fn when_ready<T>(mut action: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
-pub use system::{has_reader, is_pipe, whole_write};
+pub use system::{enlarge, has_reader, is_pipe, whole_write};
 
 #[cfg(unix)]
 mod system {
@@ -47,29 +47,26 @@ mod system {
         pipe::PIPE_BUF,
     };
 
-    /// Returns whether stdout is a pipe, where [`whole_write`] is to be asked. Where it is,
-    /// it is made larger, as far as the system allows.
+    /// Returns whether stdout is a pipe, where [`whole_write`] is to be asked.
     pub fn is_pipe() -> bool {
-        let is_pipe = fstat(io::stdout())
-            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
-        if is_pipe {
-            enlarge(&io::stdout());
-        }
-        is_pipe
+        fstat(io::stdout())
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo)
     }
 
+    /// Makes stdout's pipe larger, as far as the system allows.
+    ///
     /// A poll of a thousand sessions is 450 KB, and an agent's pipe holds 64: most of the
     /// poll would go out in pieces of `PIPE_BUF`, as the agent reads, in 60 to 95 writes in
     /// place of 13. Linux allows everyone this size.
     #[cfg(target_os = "linux")]
-    fn enlarge(stdout: &io::Stdout) {
+    pub fn enlarge() {
         const BYTES: usize = 1024 * 1024;
         // Where it is refused, the pipe stays as it is.
-        let _ = rustix::pipe::fcntl_setpipe_size(stdout, BYTES);
+        let _ = rustix::pipe::fcntl_setpipe_size(io::stdout(), BYTES);
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn enlarge(_stdout: &io::Stdout) {}
+    pub fn enlarge() {}
 
     /// Most bytes that may be written to a pipe now without a risk that a line is cut where
     /// the program ends while the write waits for the reader, be it by SIGKILL. A pipe takes
@@ -89,14 +86,14 @@ mod system {
     fn room(stdout: &io::Stdout) -> usize {
         use rustix::{io::ioctl_fionread, param::page_size, pipe::fcntl_getpipe_size};
 
-        let size = fcntl_getpipe_size(stdout).unwrap_or_default();
-        match usize::try_from(ioctl_fionread(stdout).unwrap_or(u64::MAX)) {
-            Ok(0) => size,
-            Ok(waiting) => {
-                size.saturating_sub(waiting.saturating_add(page_size()).saturating_mul(2))
-            }
-            Err(_) => 0,
+        let (Ok(size), Ok(waiting)) = (fcntl_getpipe_size(stdout), ioctl_fionread(stdout)) else {
+            return 0;
+        };
+        if waiting == 0 {
+            return size;
         }
+        let waiting = usize::try_from(waiting).unwrap_or(usize::MAX);
+        size.saturating_sub(waiting.saturating_add(page_size()).saturating_mul(2))
     }
 
     /// Other systems do not say how much a pipe holds.
@@ -138,6 +135,8 @@ mod system {
     pub fn is_pipe() -> bool {
         false
     }
+
+    pub fn enlarge() {}
 
     pub fn whole_write() -> usize {
         usize::MAX
