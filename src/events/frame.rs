@@ -40,7 +40,7 @@ impl Frame {
         keys: &impl Serialize,
     ) -> serde_json::Result<()> {
         bytes.extend_from_slice(self.before_id.as_bytes());
-        bytes.extend(id.digits());
+        bytes.extend_from_slice(&id.digits());
         bytes.extend_from_slice(self.behind_id.as_bytes());
         let own = bytes.len();
         serde_json::to_writer(&mut *bytes, keys)?;

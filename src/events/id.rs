@@ -22,8 +22,12 @@ impl EventId {
     }
 
     /// Its digits, as ASCII.
-    pub fn digits(self) -> impl Iterator<Item = u8> {
-        self.0.to_be_bytes().into_iter().flat_map(hexadecimal::digits)
+    pub fn digits(self) -> [u8; 32] {
+        let mut digits = [0; 32];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0.to_be_bytes()) {
+            pair.copy_from_slice(&hexadecimal::digits(byte));
+        }
+        digits
     }
 }
 
